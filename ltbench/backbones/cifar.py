@@ -1,0 +1,86 @@
+"""The CIFAR ResNets: three stages of basic blocks at 16, 32, 64 channels (He et al. 2016, section 4.2)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Backbone, Last
+
+CHANNELS = (16, 32, 64)
+
+
+class CifarResNet(Backbone):
+    """ResNet of 6n + 2 layers for small images; shortcuts without parameters (option A)."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.blocks = (depth - 2) // 6
+        first, second, third = self.dims = CHANNELS
+        stem = (_conv(3, first), nn.BatchNorm2d(first), nn.ReLU())
+        self.stages = nn.Sequential(
+            nn.Sequential(*stem, *_blocks(first, first, self.blocks, stride=1)),
+            nn.Sequential(*_blocks(first, second, self.blocks, stride=2)),
+            nn.Sequential(*_blocks(second, third, self.blocks, stride=2)),
+        )
+        self.pool = _pool()
+        _initialise(self)
+
+    def split(
+        self, branches: int, *, last: Last = "stages", width: float = 1.0
+    ) -> tuple[nn.Module, nn.ModuleList, int]:
+        """See Backbone.split; width reduces 32, 64 channels to 24, 48 at 0.75 (RIDE)."""
+        if last == "block" and width != 1:
+            raise ValueError(f"a single last block keeps its channels: width must be 1, got {width}")
+        first, second, third = self.dims
+        second, third = (second, third) if last == "block" else (int(second * width), int(third * width))
+
+        def branch() -> nn.Module:
+            if last == "block":
+                return nn.Sequential(BasicBlock(third, third, 1), _pool())
+            stages = (*_blocks(first, second, self.blocks, stride=2), *_blocks(second, third, self.blocks, stride=2))
+            return nn.Sequential(*stages, _pool())
+
+        if last == "block":
+            trunk = nn.Sequential(self.stages[0], self.stages[1], self.stages[2][:-1])
+        else:
+            trunk = nn.Sequential(self.stages[0])
+        return trunk, nn.ModuleList(_initialise(branch()) for _ in range(branches)), third
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut that subsamples and pads with zero channels where shapes differ."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(before, after, stride), nn.BatchNorm2d(after)
+        self.conv2, self.bn2 = _conv(after, after), nn.BatchNorm2d(after)
+        self.stride, self.grow = stride, after - before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, after, H / stride, W / stride]."""
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        if self.grow:
+            x = F.pad(x, (0, 0, 0, 0, self.grow // 2, self.grow - self.grow // 2))
+        return F.relu(out + x)
+
+
+def _conv(before: int, after: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+
+
+def _blocks(before: int, after: int, count: int, *, stride: int) -> list[BasicBlock]:
+    return [BasicBlock(before if i == 0 else after, after, stride if i == 0 else 1) for i in range(count)]
+
+
+def _pool() -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _initialise(module: nn.Module) -> nn.Module:
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight)
+    return module

@@ -1,0 +1,336 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from .errors import LtbenchError, unknown
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .runs import Settings
+
+app = typer.Typer(
+    add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Is method A really better than B on long-tailed data? One trainer, one split, one table.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="The data of a suite.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
+ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="results/, or one suite's folder in it.")]
+DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
+PluginOption = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the suite.")]
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
+SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
+ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
+FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
+
+
+def main() -> NoReturn:
+    """The entry point: a user's mistake is one message and exit code 2, never a traceback."""
+    _survive_plain_terminals()
+    try:
+        app()
+        sys.exit(0)
+    except LtbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # the reader of our output went away (`ltbench table | head`): no fault, and nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _survive_plain_terminals() -> None:
+    """Print +- and the like where the terminal knows no ±, instead of dying."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+@app.command()
+def run(
+    suite: SuiteArgument,
+    results: ResultsOption = Path("results"),
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; default: cores (CPU) or GPUs.")] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")] = "auto",
+    precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="As --set recipe.precision=...")] = None,
+    checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every step.")] = 60.0,
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    sets: SetOption = None,
+    plugin: PluginOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, write nothing.")] = False,
+) -> None:
+    """Carry out what a suite asks for and is not done yet; the same command continues after a kill."""
+    sets = [*(sets or []), *([f"recipe.precision={precision}"] if precision else [])]
+    plan, folder = _plan(suite, sets, plugin, data)
+    chosen = plan.chosen(only or [], _seed_list(seeds))
+    from . import jobs as pool
+    from . import runs as carry
+    from .progress import Screen
+
+    settings = carry.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint)
+    why = carry.outstanding(chosen, settings)
+    if dry_run:
+        _print_plan(plan, chosen, why, "text")
+        return
+    main_process = int(os.environ.get("RANK", "0")) == 0
+    if main_process:
+        _write_plan(plan, settings)
+    todo = [plan.runs[key] for key in why]
+    signals = pool.Signals()
+    console = _console(stderr=True, quiet=not main_process)
+    with signals.caught(), Screen(todo, plan.runs, console) as screen:
+        ended = pool.carry_out(
+            todo, plan.runs, settings, jobs=jobs or _default_jobs(settings.device), plugins=plugin or [],
+            report=screen.hear, signals=signals,
+        ) if todo else {}  # fmt: skip
+    if signals.got is not None:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(pool.EXIT[signals.got])  # type: ignore[index]
+    if main_process:
+        _show_table(settings.results / plan.suite.name)
+    statuses = [ended.get(key) or _status_of(carry.done(spec, settings)) for key, spec in chosen.items()]
+    raise typer.Exit(0 if all(status == "complete" for status in statuses) else 1)
+
+
+def _status_of(record: Any) -> str:
+    return record.status if record else "missing"
+
+
+@app.command("plan")
+def plan_command(
+    suite: SuiteArgument,
+    results: ResultsOption = Path("results"),
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    sets: SetOption = None,
+    plugin: PluginOption = None,
+    format: FormatOption = "text",
+) -> None:
+    """The runs of a suite, why each is there, whether it is done, and its estimated cost."""
+    plan, folder = _plan(suite, sets or [], plugin, data)
+    from . import runs as carry
+
+    chosen = plan.chosen(only or [], _seed_list(seeds))
+    settings = carry.Settings(results.resolve(), runs.resolve(), folder)
+    _print_plan(plan, chosen, carry.outstanding(chosen, settings), format, settings)
+
+
+@app.command()
+def table(
+    results: ResultsArgument,
+    format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json|html", help="How to print.")] = "text",
+    baseline: Annotated[str | None, typer.Option(metavar="LABEL", help="The row that gains are taken over.")] = None,
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Best first by this column.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
+    groups: Annotated[str | None, typer.Option(metavar="100,20", help="many > 100, few < 20 training images.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead.")] = None,
+) -> None:
+    """The leaderboard of the records in a folder."""
+    from . import tables
+
+    _one_of("--format", format, tables.FORMATS)
+    options = tables.Options(baseline, sort, tuple(columns.split(",")) if columns else (), _groups(groups))
+    board = tables.load(results, options)
+    if format == "text":
+        import io
+
+        sink = io.StringIO() if out else None
+        tables.show(board, _console(file=sink), options)
+        text = sink.getvalue() if sink else ""
+    else:
+        text = tables.render(board, format, options)
+    if out:
+        from .record import write_atomically
+
+        write_atomically(out, text)
+    elif text:
+        sys.stdout.write(text)
+    for refusal in board.refused:
+        print(f"refused: {refusal}", file=sys.stderr)
+    raise typer.Exit(1 if board.refused else 0)
+
+
+@app.command("list")
+def list_command(
+    what: Annotated[str, typer.Argument(metavar="methods|datasets|backbones|suites")],
+    format: FormatOption = "text",
+    plugin: PluginOption = None,
+) -> None:
+    """What there is, by name."""
+    from . import listing
+
+    _one_of("list", what, listing.KINDS)
+    _one_of("--format", format, ("text", "json"))
+    items = listing.items(what, plugin or [])
+    if format == "json":
+        print(json.dumps(items, indent=1, ensure_ascii=False))
+    else:
+        listing.show(what, items, _console())
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="METHOD|SUITE", help="A method's name, or a suite.")],
+    plugin: PluginOption = None,
+) -> None:
+    """A method's options and source, or a suite with all defaults written out."""
+    from . import listing
+
+    listing.show_one(name, plugin or [], _console())
+
+
+@app.command()
+def check(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A method's name or label.")],
+    plugin: PluginOption = None,
+) -> None:
+    """The contract tests on anyone's method, on CPU, in seconds."""
+    _load_plugins(plugin)
+    from . import contract, labels
+
+    ref = labels.parse(method)
+    failed = 0
+    console = _console()
+    for result in contract.check(ref):
+        failed += not result.passed
+        console.print(
+            f"{'ok  ' if result.passed else 'FAIL'}  {result.name}{result.detail}", markup=False, highlight=False
+        )
+    raise typer.Exit(1 if failed else 0)
+
+
+@data_app.command("show")
+def data_show(
+    suite: SuiteArgument, data: DataOption = None, sets: SetOption = None, format: FormatOption = "text"
+) -> None:
+    """The datasets of a suite: images, classes, groups, fingerprint."""
+    from . import listing
+    from .data.spec import data_folder
+    from .suite import read
+
+    _one_of("--format", format, ("text", "json"))
+    items = listing.datasets_of(read(suite, sets or []), data_folder(data))
+    if format == "json":
+        print(json.dumps(items, indent=1))
+    else:
+        listing.show_datasets(items, _console())
+
+
+# What the commands share
+
+
+def _plan(suite: str, sets: list[str], plugins: list[str] | None, data: str | None) -> tuple[Plan, Path]:
+    from .suite import read
+
+    parsed = read(suite, sets)  # before torch: YAML and top-level errors answer at once
+    _load_plugins(plugins)
+    from . import plan
+    from .data.spec import data_folder
+
+    folder = data_folder(data).resolve()
+    return plan.make(parsed, folder), folder
+
+
+def _load_plugins(plugins: list[str] | None) -> None:
+    if plugins:
+        from . import registry
+
+        for plugin in plugins:
+            registry.load_plugin(plugin)
+
+
+def _seed_list(text: str | None) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise LtbenchError(f"--seeds {text}: write numbers with commas, as in 0,1,2") from None
+
+
+def _groups(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        many, few = (int(part) for part in text.split(","))
+    except ValueError:
+        raise LtbenchError(f"--groups {text}: write two numbers, as in 100,20") from None
+    if many < few:
+        raise LtbenchError(f"--groups {text}: the first must not be less than the second")
+    return many, few
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise LtbenchError(f"{option}: {unknown('choice', value, allowed)}")
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    _one_of("--device", asked, ("auto", "cpu", "cuda", "mps"))
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[asked]:
+        raise LtbenchError(f"--device {asked}: torch sees no such device here")
+    return asked
+
+
+def _default_jobs(device: str) -> int:
+    import torch
+
+    return torch.cuda.device_count() if device == "cuda" else 1 if device == "mps" else os.cpu_count() or 1
+
+
+def _write_plan(plan: Plan, settings: Settings) -> None:
+    """results/<suite>/plan.json: all rows of the file; those of a --set beside them."""
+    from . import record as records
+
+    folder, new = settings.results / plan.suite.name, plan.file()
+    try:
+        if plan.suite.merged and (folder / "plan.json").is_file():
+            new = records.merged(records.read_plan(folder), new)
+        records.write_plan(new, folder)
+    except OSError as error:
+        raise LtbenchError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def _show_table(folder: Path) -> None:
+    from . import tables
+
+    tables.show(tables.load(folder), _console())
+
+
+def _console(**options: Any) -> Any:
+    from rich.console import Console
+
+    return Console(**options)
+
+
+def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, settings: Settings | None = None) -> None:
+    from . import listing
+
+    _one_of("--format", format, ("text", "json"))
+    items = listing.plan_items(plan, chosen, why, settings)
+    if format == "json":
+        print(json.dumps(items, indent=1, ensure_ascii=False))
+    else:
+        listing.show_plan(items, _console())

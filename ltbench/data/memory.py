@@ -1,0 +1,138 @@
+"""Images held in memory as one uint8 tensor: streams of indices, augmented a batch at a time; no worker processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..longtail import class_counts
+from ..method import Batch, Clock, Stream
+from . import augment
+from .draws import generator
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+
+class Norm(NamedTuple):
+    """Mean and standard deviation of each channel, of pixel values from 0 to 1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Share(NamedTuple):
+    """Which part of every batch is this process's."""
+
+    rank: int = 0
+    world: int = 1
+
+
+class Images:
+    """Labelled images on one device. image: [N, H, W, 3] uint8, square; label: [N] int64."""
+
+    def __init__(self, image: Tensor, label: Tensor, classes: int, norm: Norm) -> None:
+        self.image, self.label, self.classes, self.norm = image, label, classes, norm
+        self.size = image.shape[1]
+        self.counts = class_counts(label, classes).float()
+        self._padded: Tensor | None = None
+        scale = torch.tensor(norm.std, device=image.device).mul(255).reciprocal()
+        self._scale = scale.view(3, 1, 1)
+        self._offset = -(torch.tensor(norm.mean, device=image.device) * 255 * scale).view(3, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def to(self, device: torch.device) -> Images:
+        """These images on that device."""
+        return Images(self.image.to(device), self.label.to(device), self.classes, self.norm)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """[..., 3, H, W] fp32, of mean 0 and deviation 1, from uint8."""
+        return pixels.float().mul_(self._scale).add_(self._offset)
+
+    def once(self, batch_size: int = 128) -> Iterator[Batch]:
+        """Each image once, in order, as at test: upright and uncropped."""
+        for rows in torch.arange(len(self)).split(batch_size):
+            yield self.batch(rows)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Images `rows` [B], as at test."""
+        rows = rows.to(self.label.device)
+        label = self.label[rows]
+        return Batch(self.normalise(self.image[rows].permute(0, 3, 1, 2)), label, label)
+
+    def split(self, share: float = 0.1) -> tuple[Images, Images]:
+        """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
+        held = torch.zeros(len(self), dtype=torch.bool)
+        labels = self.label.cpu()
+        for label in range(self.classes):
+            rows = (labels == label).nonzero()[:, 0]
+            out = min(math.ceil(len(rows) * share), len(rows) - 1)
+            if out > 0:
+                held[rows[-out:]] = True
+        return self._subset(~held), self._subset(held)
+
+    def _subset(self, chosen: Tensor) -> Images:
+        chosen = chosen.to(self.label.device)
+        return Images(self.image[chosen], self.label[chosen], self.classes, self.norm)
+
+    @property
+    def padded(self) -> Tensor:
+        """The images with a black border, made once, for the augmenting gather."""
+        if self._padded is None:
+            self._padded = augment.pad(self.image)
+        return self._padded
+
+    def steps(self, recipe: Recipe, world: int = 1) -> int:
+        """Steps an epoch; the last one may be short."""
+        return math.ceil((len(self) - len(self) % world) / recipe.batch_size)
+
+
+class Epoch:
+    """What one stream draws in one epoch: N images, a batch for each step, any of them without those before it.
+
+    The order is f(seed, stream number, epoch); the augmentation is f(seed, stream number, epoch, position, view), so
+    that an image drawn twice in an epoch is augmented in two ways.
+    """
+
+    def __init__(
+        self, data: Images, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()
+    ) -> None:
+        self.data, self.views, self.batch_size, self.share = data, stream.views, recipe.batch_size, share
+        device = data.label.device
+        # With several processes the last few images of the epoch's order are left out, so that all have as many.
+        self.positions = len(data) - len(data) % share.world
+        self.rows = _order(data, stream, t, generator(seed, "order", number, t.epoch)).to(device)
+        place = (seed, "augment", number, t.epoch)
+        draws = augment.draw(recipe.augment, stream.views, len(data), data.size, place)
+        self.turn, self.shift = draws.turn.to(device), draws.shift.to(device)
+        self.table = augment.gather_table(data.size).to(device)
+
+    def batch(self, k: int) -> Batch:
+        """This process's part of the batch of step k of the epoch."""
+        first = k * self.batch_size
+        local = (min(first + self.batch_size, self.positions) - first) // self.share.world
+        at = slice(first + self.share.rank * local, first + (self.share.rank + 1) * local)
+        rows = self.rows[at]
+        views = [
+            augment.take(self.data.padded, rows, self.turn[v, at], self.shift[v, at], self.table, self.data.size)
+            for v in range(self.views)
+        ]
+        image = self.data.normalise(views[0] if self.views == 1 else torch.stack(views))
+        label = self.data.label[rows]
+        return Batch(image, label, label)
+
+
+def _order(data: Images, stream: Stream, t: Clock, random: torch.Generator) -> Tensor:
+    """[N] the rows that a stream draws in one epoch, in order."""
+    if stream.class_odds is None:
+        return torch.randperm(len(data), generator=random)
+    counts = data.counts.cpu()
+    # a class without images can be drawn by none of its images: its odds fall to the others
+    odds = stream.class_odds(counts.clamp(min=1), t) / counts.clamp(min=1)
+    return torch.multinomial(odds[data.label.cpu()], len(data), replacement=True, generator=random)

@@ -1,0 +1,51 @@
+"""The one exception that stands for a user's mistake, and the "did you mean" hint its messages use."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+
+class LtbenchError(Exception):
+    """A mistake of the user's (file, option, data): printed as one message without traceback, exit code 2."""
+
+
+def near(name: str, allowed: Iterable[str]) -> str:
+    """Return "did you mean 'experts'?" for the allowed name closest to `name`, or "" when none is close.
+
+    Upper and lower case count as the same letter, so 'LR' finds 'lr'. Raises nothing.
+    """
+    spelled = {candidate.lower(): candidate for candidate in allowed}
+    found = difflib.get_close_matches(name.lower(), spelled, n=1)
+    return f"did you mean {spelled[found[0]]!r}?" if found else ""
+
+
+def explain(error: ValidationError, allowed: Iterable[str]) -> list[tuple[tuple[str | int, ...], str]]:
+    """(key path, message) of each fault that pydantic found in a mapping whose keys may be `allowed`."""
+    return [(tuple(fault["loc"]), _sentence(fault, tuple(allowed))) for fault in error.errors(include_url=False)]
+
+
+def _sentence(fault: ErrorDetails, allowed: tuple[str, ...]) -> str:
+    given = fault["input"]
+    if fault["type"] == "extra_forbidden" or fault["type"] == "unexpected_keyword_argument":
+        return unknown("key", str(fault["loc"][-1]), allowed)
+    if fault["type"].startswith("missing"):
+        return "required, but not given"
+    if fault["type"] == "literal_error":
+        hint = near(str(given), re.findall(r"'([^']+)'", fault["ctx"]["expected"]))
+        return f"must be {fault['ctx']['expected']}, got {given!r}{f'; {hint}' if hint else ''}"
+    message = fault["msg"].replace("Input should", "must").replace("must be a valid", "must be a")
+    return f"{message}, got {given!r}"
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """The sentence for a name that is none of the allowed ones, with the nearest of them."""
+    allowed = tuple(allowed)
+    hint = near(name, allowed)
+    return f"unknown {kind} {name!r}{f'; {hint}' if hint else ''} (allowed: {', '.join(allowed) or 'none'})"

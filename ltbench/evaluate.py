@@ -1,0 +1,112 @@
+"""What a trained method says of the test set: counts per class, calibration bins, means of per-image figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from .data.memory import Images
+from .method import Method, Prediction
+
+BATCH = {"cpu": 128, "cuda": 1000}  # larger batches fall out of a CPU's cache
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome on M test images, in the test set's order (class after class)."""
+
+    logits: Tensor  # [M, C]
+    label: Tensor  # [M]
+    per_image: dict[str, Tensor]  # name -> [M]
+    members: Tensor | None  # [M, E] the class that each expert predicts
+    macs: float  # multiply-adds per image, no part skipped
+    macs_used: float  # the same, as these images used them
+
+    @property
+    def predicted(self) -> Tensor:
+        """[M] class numbers."""
+        return self.logits.argmax(1)
+
+    def counts(self, classes: int) -> dict[str, Any]:
+        """The fields of a record that are counted here."""
+        right = self.predicted == self.label
+        return {
+            "right": _per_class(right, self.label, classes),
+            "total": _per_class(torch.ones_like(right), self.label, classes),
+            "calibration": _calibration(self.logits.softmax(1).amax(1), right),
+            "per_image": {name: _means(value, self.label, classes) for name, value in self.per_image.items()},
+            "members": []
+            if self.members is None
+            else [_per_class(column == self.label, self.label, classes) for column in self.members.unbind(1)],
+            "macs": self.macs,
+            "macs_used": self.macs_used,
+        }
+
+
+@torch.no_grad()
+def evaluate(method: Method, test: Images, accelerator: Accelerator) -> Evaluation:
+    """Predict every test image once. Batches are dealt to processes whole, so their number changes nothing."""
+    method.eval()
+    size = BATCH.get(accelerator.device.type, 128)
+    batches = torch.arange(len(test)).split(size)
+    mine: list[tuple[int, Prediction, float]] = []
+    for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
+        image = test.batch(batches[i]).image
+        with accelerator.autocast(), FlopCounterMode(display=False) as counter:
+            prediction = method.predict(image)
+        mine.append((i, _on_cpu(prediction), counter.get_total_flops() / 2))
+    everyone = sorted(gather_object(mine), key=lambda part: part[0])
+    predictions, used = [part[1] for part in everyone], sum(part[2] for part in everyone)
+    members = [p.members for p in predictions if p.members is not None]
+    return Evaluation(
+        logits=torch.cat([p.logits for p in predictions]),
+        label=test.label.cpu(),
+        per_image={name: torch.cat([p.per_image[name] for p in predictions]) for name in predictions[0].per_image},
+        members=torch.cat(members) if members else None,
+        macs=dense_macs(method, test, accelerator),
+        macs_used=used / len(test),
+    )
+
+
+def _on_cpu(p: Prediction) -> Prediction:
+    """The prediction on the CPU, in fp32; members as the class [B, E] that each predicts."""
+    members = None if p.members is None else p.members.argmax(2).T.cpu()
+    return Prediction(p.logits.float().cpu(), {k: v.float().cpu() for k, v in p.per_image.items()}, members)
+
+
+@torch.no_grad()
+def dense_macs(method: Method, images: Images, accelerator: Accelerator) -> float:
+    """Multiply-adds of convolutions and linear layers for one image, no part skipped."""
+    method.eval()
+    image = images.batch(torch.arange(1)).image
+    with accelerator.autocast(), FlopCounterMode(display=False) as counter:
+        method.dense(image)
+    return counter.get_total_flops() / 2
+
+
+def _per_class(hit: Tensor, label: Tensor, classes: int) -> list[int]:
+    return torch.bincount(label[hit], minlength=classes).tolist()
+
+
+def _means(value: Tensor, label: Tensor, classes: int) -> dict[str, Any]:
+    sums = torch.zeros(classes, dtype=torch.float64).index_add_(0, label, value.double())
+    counts = torch.bincount(label, minlength=classes)
+    return {"mean": value.double().mean().item(), "by_class": (sums / counts.clamp(min=1)).tolist()}
+
+
+def _calibration(confidence: Tensor, right: Tensor) -> dict[str, Any]:
+    """15 equal bins of confidence; a bin holds its upper edge, as is usual for ECE."""
+    bins = (confidence.double() * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+    summed = torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, confidence.double())
+    return {
+        "count": torch.bincount(bins, minlength=BINS).tolist(),
+        "right": torch.bincount(bins[right], minlength=BINS).tolist(),
+        "confidence": summed.tolist(),
+    }

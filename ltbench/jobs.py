@@ -1,0 +1,246 @@
+"""Several runs at once, each in a process of its own; parents before children; a failed one stops no other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from . import runs
+from .errors import LtbenchError
+from .plan import RunSpec
+from .record import Status
+from .runs import Event, Report, Settings
+from .trainer import Interrupted
+
+EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}  # SIGUSR1: preempted, run again
+# glibc gives large blocks back to the system at once and faults every page anew; kept, fp32 trains a sixth faster
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
+
+
+class Signals:
+    """Remembers the first SIGINT, SIGTERM or SIGUSR1; a second one ends this process at once."""
+
+    def __init__(self) -> None:
+        self.got: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.got is not None
+
+    @contextmanager
+    def caught(self) -> Iterator[Signals]:
+        """Within this, signals are remembered instead of obeyed."""
+        before = {number: signal.signal(number, self._note) for number in EXIT}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.got is not None:
+            os._exit(EXIT[signal.Signals(number)])
+        self.got = number
+
+
+def carry_out(
+    todo: Sequence[RunSpec],
+    plan: Mapping[str, RunSpec],
+    settings: Settings,
+    *,
+    jobs: int,
+    plugins: Sequence[str],
+    report: Report,
+    signals: Signals,
+) -> dict[str, Status]:
+    """Carry out the runs of todo, parents first; key -> status of those that ended. Stops early where signalled."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _here(todo, plan, settings, report, signals)
+    os.environ.update({key: os.environ.get(key, value) for key, value in MALLOC.items()})
+    pool = _Pool(list(todo), plan, settings, plugins, report, signals)
+    try:
+        return pool.run(min(jobs, len(todo)))
+    finally:
+        pool.close()
+
+
+def _here(
+    todo: Sequence[RunSpec], plan: Mapping[str, RunSpec], settings: Settings, report: Report, stop: Signals
+) -> dict[str, Status]:
+    """One after another in this process, which is one of several that train each run together."""
+    ended: dict[str, Status] = {}
+    for spec in todo:
+        try:
+            ended[spec.key] = runs.execute(
+                spec, runs.parents_of(spec, plan), settings, report, lambda: bool(stop)
+            ).status
+        except Interrupted:
+            break
+    return ended
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    spec: RunSpec | None = None  # what it is at
+
+
+class _Pool:
+    """Processes that live through many runs, so that torch and the data are loaded once in each."""
+
+    def __init__(
+        self,
+        todo: list[RunSpec],
+        plan: Mapping[str, RunSpec],
+        settings: Settings,
+        plugins: Sequence[str],
+        report: Report,
+        signals: Signals,
+    ) -> None:
+        self.waiting, self.plan, self.settings, self.plugins = todo, plan, settings, plugins
+        self.report, self.signals = report, signals
+        self.ended: dict[str, Status] = {}
+        self.workers: list[_Worker] = []
+
+    def run(self, jobs: int) -> dict[str, Status]:
+        self.workers = [self._start(number) for number in range(jobs)]
+        told = False
+        while self.waiting or any(worker.spec for worker in self.workers):
+            if self.signals and not told:
+                told = True
+                self.waiting.clear()
+                for worker in self.workers:
+                    worker.pipe.send(None)  # anything in the pipe means: stop at the next step
+            self._deal()
+            for worker in self._ready():
+                self._hear(worker)
+        return self.ended
+
+    def close(self) -> None:
+        """End all processes; those in a run have stopped by now, or are stopped."""
+        for worker in self.workers:
+            worker.pipe.close()
+        for worker in self.workers:
+            worker.process.join(timeout=10)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def _start(self, number: int) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self.settings, tuple(self.plugins), number)
+        process = context.Process(target=_work, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _deal(self) -> None:
+        """Give each idle worker the first waiting run whose parents are ready."""
+        for worker in self.workers:
+            while worker.spec is None and not self.signals:
+                spec = next((spec for spec in self.waiting if self._may_begin(spec)), None)
+                if spec is None:
+                    break
+                self.waiting.remove(spec)
+                failed = [p.label for p in spec.parents.values() if self.ended.get(p.key, "complete") != "complete"]
+                if failed:
+                    self._end(runs.give_up(spec, f"it starts from {failed[0]}, which is not complete", self.settings))
+                    continue
+                worker.spec = spec
+                worker.pipe.send((spec, runs.parents_of(spec, self.plan)))
+
+    def _may_begin(self, spec: RunSpec) -> bool:
+        unfinished = {w.key for w in self.waiting} | {worker.spec.key for worker in self.workers if worker.spec}
+        return not any(parent.key in unfinished for parent in spec.parents.values())
+
+    def _ready(self) -> list[_Worker]:
+        """The workers that have something to say, or have died; waits a moment for one."""
+        sources = {worker.pipe: worker for worker in self.workers}
+        return [sources[pipe] for pipe in multiprocessing.connection.wait(list(sources), timeout=0.2)]  # type: ignore[index]
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            said = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if isinstance(said, Event):
+            self.report(said)
+            return
+        key, status = said
+        worker.spec = None
+        if status is not None:
+            self.ended[key] = status
+
+    def _bury(self, worker: _Worker) -> None:
+        """A worker died in its run, as the system kills one that takes too much memory: another takes its place."""
+        worker.process.join()
+        number = self.workers.index(worker)
+        if worker.spec:
+            reason = f"its process died (exit code {worker.process.exitcode})"
+            self._end(runs.give_up(worker.spec, reason, self.settings))
+        worker.pipe.close()
+        if self.signals:  # it was told to stop, and did
+            self.workers.remove(worker)
+        else:
+            self.workers[number] = self._start(number)
+
+    def _end(self, record: runs.Record) -> None:
+        self.ended[record.key] = record.status
+        self.report(Event(record.key, "finished", f"{record.status}: {record.reason}", status=record.status))
+
+
+def _work(pipe: Connection, settings: Settings, plugins: Sequence[str], number: int) -> None:
+    """A worker's life: take a run, carry it out, until the pipe closes."""
+    for each in EXIT:
+        signal.signal(each, signal.SIG_IGN)  # a terminal signals the whole group; the parent tells what to do
+    _take_device(settings.device, number)
+    from . import registry
+
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if task is None:
+            return
+        spec, parents = task
+        try:
+            status = runs.execute(spec, parents, settings, _teller(pipe), pipe.poll).status
+        except Interrupted:
+            status = None
+        except (OSError, LtbenchError) as error:  # the record itself could not be written or read
+            status = "failed"
+            pipe.send(Event(spec.key, "finished", f"failed: {error}", status="failed"))
+        pipe.send((spec.key, status))
+
+
+def _teller(pipe: Connection) -> Callable[[Event], None]:
+    """Sends events to the parent; where it is gone, stops the run so that no orphan trains on."""
+
+    def tell(event: Event) -> None:
+        try:
+            pipe.send(event)
+        except OSError:
+            raise Interrupted from None
+
+    return tell
+
+
+def _take_device(device: str, number: int) -> None:
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(1)  # two runs of one thread each beat one run of two
+    elif device == "cuda":
+        torch.cuda.set_device(number % torch.cuda.device_count())

@@ -1,0 +1,62 @@
+"""What names a run: the hash of everything that could change its numbers, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+PROTOCOL = 1  # raised when the trainer or the evaluator changes numbers
+
+
+def canonical_json(value: Any) -> str:
+    """The one spelling of plain data that is hashed. Raises ValueError on NaN and infinity."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 of plain data, in hex."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def validated(adapter: TypeAdapter[T], value: Any) -> T:
+    """Plain data as a strictly checked dataclass. Raises pydantic's ValidationError.
+
+    By way of JSON, where strict checking still takes a mapping for a dataclass and a list for a tuple.
+    """
+    return adapter.validate_json(json.dumps(value))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """All that a run's numbers depend on, as plain data."""
+
+    method: str
+    version: int
+    plugin: str  # sha256 of a plugin's source; "" for a built-in, which has its version
+    options: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
+    backbone: str
+    seed: int
+    part: str
+    parents: Mapping[str, str]  # role -> key
+    protocol: int = PROTOCOL
+
+    @property
+    def key(self) -> str:
+        """sha256, in hex; a recipe's name is no part of it."""
+        fields = asdict(self)
+        fields["recipe"] = {key: value for key, value in self.recipe.items() if key != "name"}
+        return digest(fields)
+
+
+def stem(method: str, key: str, seed: int) -> str:
+    """The name of a run's record and folder: ride-1a2b3c4d-s0."""
+    return f"{method}-{key[:8]}-s{seed}"

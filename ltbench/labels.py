@@ -1,0 +1,74 @@
+"""The label of a row, ride(experts=3): written from a method's options, and read back for --only and baseline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import strict_yaml
+from .errors import LtbenchError
+
+if TYPE_CHECKING:
+    from .method import Ref
+
+
+def label(method: str, options: Mapping[str, Any]) -> str:
+    """name(options that differ from their defaults or are `shown`), in the order of the signature."""
+    from .registry import canonical, get, resolve, signature
+
+    cls = get(method)
+    defaults = resolve(method, {})
+    named = [
+        f"{key}={_text(options[key])}"
+        for key in signature(cls)
+        if key in cls.shown or canonical(options[key]) != canonical(defaults[key])
+    ]
+    return f"{method}({', '.join(named)})" if named else method
+
+
+def _text(value: Any) -> str:
+    from .method import Ref
+
+    if isinstance(value, Ref):
+        return label(value.method, value.options)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def parse(text: str) -> Ref:
+    """The method and options that a label names, resolved. Raises LtbenchError where it is no label."""
+    from .registry import as_ref
+
+    return as_ref(_grammar(text.strip()))
+
+
+def _grammar(text: str) -> Any:
+    """A label in the suite's grammar: name, or {name: {option: value}}."""
+    match = re.fullmatch(r"([A-Za-z_]\w*)(?:\((.*)\))?", text, re.DOTALL)
+    if not match:
+        raise LtbenchError(f"{text!r} is no label: write it as ride(experts=3) or crt(base=ldam_drw)")
+    name, inner = match.groups()
+    options = {}
+    for part in _split(inner or ""):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise LtbenchError(f"{text!r} is no label: {part.strip()!r} is not option=value")
+        value = value.strip()
+        options[key.strip()] = _grammar(value) if re.match(r"[A-Za-z_]\w*\(", value) else strict_yaml.parse_value(value)
+    return {name: options} if options else name
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that stand in no bracket."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += (char in "([") - (char in ")]")
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part for part in parts if part.strip()]

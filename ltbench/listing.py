@@ -1,0 +1,225 @@
+"""What `list`, `show`, `plan` and `data show` print."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .errors import LtbenchError, near
+
+if TYPE_CHECKING:
+    from .plan import Plan, RunSpec
+    from .runs import Settings
+    from .suite import Suite
+
+KINDS = ("methods", "datasets", "backbones", "suites")
+
+
+def items(kind: str, plugins: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """All things of a kind, by name, as plain data."""
+    if kind == "methods":
+        return [_method(name, cls) for name, cls in _methods(plugins).items()]
+    if kind == "suites":
+        from .suite import shipped
+
+        return [{"name": name, "summary": _first_comment(path), "path": str(path)} for name, path in shipped().items()]
+    module = importlib.import_module(".data.spec" if kind == "datasets" else ".backbones", __package__)
+    return [{"name": name, "summary": summary} for name, summary in module.SUMMARIES.items()]
+
+
+def _methods(plugins: Sequence[str]) -> Mapping[str, type]:
+    from . import registry
+
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    return registry.available()
+
+
+def _method(name: str, cls: Any) -> dict[str, Any]:
+    from . import registry
+
+    return {
+        "name": name,
+        "paper": cls.paper,
+        "summary": inspect.getdoc(cls).splitlines()[0] if cls.__doc__ else "",
+        "options": {option.name: option.default for option in registry.describe(cls)},
+        "origin": registry.origin(cls),
+    }
+
+
+def _first_comment(path: Path) -> str:
+    """The first line of a suite's head comment."""
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def show(kind: str, found: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """The things of a kind, a line each."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "summary", *(("paper",) if kind == "methods" else ())):
+        table.add_column(column, no_wrap=column == "name", overflow="fold")
+    for item in found:
+        row = [item["name"], item["summary"], *((item["paper"],) if kind == "methods" else ())]
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def show_one(name: str, plugins: Sequence[str], console: Console) -> None:
+    """A method's options, or a suite with its defaults. Raises LtbenchError where the name is neither's."""
+    from .suite import locate, read, shipped
+
+    methods = _methods(plugins)
+    if name in methods:
+        _show_method(name, methods[name], console)
+    elif name in shipped() or Path(name).suffix in (".yaml", ".yml"):
+        console.print(Text(_spelled_out(read(str(locate(name))))))
+    else:
+        hint = near(name, [*methods, *shipped()])
+        raise LtbenchError(f"{name}: neither a method nor a suite{f'; {hint}' if hint else ''}")
+
+
+def _show_method(name: str, cls: Any, console: Console) -> None:
+    from . import registry
+
+    console.print(Text(f"{name}  ({registry.origin(cls)}, version {cls.version})", style="bold"))
+    console.print(Text(inspect.getdoc(cls) or ""))
+    if cls.paper:
+        console.print(Text(cls.paper))
+    table = Table("option", "type", "default", box=None, pad_edge=False)
+    for option in registry.describe(cls):
+        table.add_row(Text(option.name), Text(option.type), Text(str(option.default)))
+    if table.row_count:
+        console.print()
+        console.print(table)
+
+
+def _spelled_out(suite: Suite) -> str:
+    """A suite's file with every default written out."""
+    import yaml
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items() if inner is not None}
+        return [plain(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+    whole = {
+        "data": [asdict(spec) for spec in suite.data], "backbone": suite.backbones, "seeds": suite.seeds,
+        "recipe": asdict(suite.recipe), "methods": suite.document.value["methods"],
+    }  # fmt: skip
+    if suite.faults:
+        raise LtbenchError("\n".join(suite.faults))
+    return yaml.safe_dump(plain(whole), sort_keys=False, default_flow_style=None, width=120)
+
+
+# Data
+
+
+def datasets_of(suite: Suite, folder: Path) -> list[dict[str, Any]]:
+    """The datasets of a suite, as plain data."""
+    from .data.dataset import open_dataset
+    from .scores import group_classes
+
+    if suite.faults:
+        raise LtbenchError("\n".join(suite.faults))
+    opened = [open_dataset(spec, folder) for spec in suite.data]
+    return [
+        {
+            "name": data.spec.label,
+            "classes": len(data.classes),
+            "train": len(data.train),
+            "test": len(data.test),
+            "counts": list(data.counts),
+            "groups": {name: len(classes) for name, classes in group_classes(data.counts, data.groups).items()},
+            "fingerprint": data.fingerprints["rows"],
+        }
+        for data in opened
+    ]
+
+
+def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """Each dataset, a few lines."""
+    for data in found:
+        groups = ", ".join(f"{count} {name}" for name, count in data["groups"].items())
+        console.print(Text(data["name"], style="bold"))
+        console.print(
+            f"  {data['classes']} classes ({groups}), {data['train']} training images, {data['test']} for test"
+        )
+        console.print(f"  training images per class: {data['counts'][0]} to {data['counts'][-1]}")
+        console.print(f"  rows {data['fingerprint']}", soft_wrap=True)
+
+
+# Plan
+
+
+def plan_items(
+    plan: Plan, chosen: Mapping[str, RunSpec], why: Mapping[str, str], settings: Settings | None
+) -> list[dict[str, Any]]:
+    """The chosen runs, as plain data; seconds are estimated from the records that are there, None without any."""
+    from .runs import done
+
+    costs = {key: _cost(spec, settings) for key, spec in chosen.items()} if settings else {}
+    records = {key: done(spec, settings) for key, spec in chosen.items()} if settings else {}
+    spent = [(record.volatile.seconds, costs[key]) for key, record in records.items() if record and costs[key]]
+    rate = sum(seconds for seconds, _ in spent) / sum(cost for _, cost in spent) if spent else None
+    return [
+        {
+            "run": spec.stem, "label": spec.label, "seed": spec.ref.seed, "data": spec.data.label,
+            "backbone": spec.backbone, "epochs": spec.recipe.epochs, "why": plan.why[key],
+            "status": why.get(key, "done"),
+            "parents": {role: parent.label for role, parent in spec.parents.items()},
+            "train_macs": costs.get(key),
+            "seconds": None if rate is None or key not in costs else rate * costs[key],
+        }
+        for key, spec in chosen.items()
+    ]  # fmt: skip
+
+
+def _cost(spec: RunSpec, settings: Settings) -> float:
+    """Multiply-adds of the whole training: three times the forward pass, for every image of every stream."""
+    import torch
+    from accelerate import Accelerator
+
+    from . import runs
+    from .evaluate import dense_macs
+
+    if not spec.recipe.epochs:
+        return 0.0
+    dataset = runs.on_device(spec, settings.data, "cpu")
+    with torch.random.fork_rng(devices=[]):
+        accelerator = Accelerator(cpu=True)
+        method = runs.construct(spec, dataset.train, accelerator)
+        macs = dense_macs(method, dataset.train, accelerator)
+    return 3 * macs * len(dataset.train) * spec.recipe.epochs * len(method.streams())
+
+
+def show_plan(found: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """The runs, a line each, and what they cost together."""
+    from .progress import duration
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", "seed", "epochs", "why", "status", "estimate"):
+        table.add_column(title, overflow="fold", justify="right" if title in ("seed", "epochs", "estimate") else "left")
+    for item in found:
+        time = "" if item["seconds"] is None or item["status"] == "done" else duration(item["seconds"])
+        reasons = "; ".join(item["why"])
+        table.add_row(Text(item["label"]), str(item["seed"]), str(item["epochs"]), Text(reasons), item["status"], time)
+    console.print(table)
+    left = [item for item in found if item["status"] != "done"]
+    line = f"{len(found)} runs, {len(left)} to do"
+    work = sum(item["train_macs"] or 0 for item in left)
+    if work:
+        line += f"; at most {work / 1e15:.2f} P multiply-adds"
+    known = [item["seconds"] for item in left if item["seconds"] is not None]
+    if left and len(known) == len(left):
+        line += f", about {duration(sum(known))} of one job's time by the records here"
+    elif work:
+        line += "; no record here yet tells this machine's rate"
+    console.print(Text(line))

@@ -1,0 +1,229 @@
+"""Suite -> Plan: every run that the rows need, parents closed over, de-duplicated by key, in an order that works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from . import labels, registry
+from .data.dataset import Dataset, open_dataset
+from .data.spec import DataSpec
+from .errors import LtbenchError
+from .keys import Identity, digest, stem, validated
+from .method import ProblemSpec, Ref
+from .recipe import ADAPTER, Recipe
+from .record import Parent, PlanFile, Row
+from .registry import OptionError
+from .suite import Entry, Suite, own_recipe
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training run, fully resolved."""
+
+    suite: str
+    data: DataSpec
+    counts: tuple[int, ...]
+    groups: tuple[int, int]
+    backbone: str
+    ref: Ref  # options resolved; seed is the run's own, not an offset
+    label: str
+    recipe: Recipe
+    suite_recipe: Recipe
+    parents: Mapping[str, Parent]
+    identity: Identity
+    key: str
+
+    @property
+    def stem(self) -> str:
+        """The name of its record and of its folder."""
+        return stem(self.ref.method, self.key, self.ref.seed)
+
+
+@dataclass
+class Plan:
+    """The runs by key, parents first, and the rows that they fill."""
+
+    suite: Suite
+    runs: dict[str, RunSpec] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    why: dict[str, list[str]] = field(default_factory=dict)  # key -> "asked", or "stage1 of crt"
+
+    def file(self) -> PlanFile:
+        """What stands in plan.json."""
+        baseline = _baseline(self.suite, self.rows)
+        return PlanFile(suite=self.suite.name, baseline=baseline, rows=tuple(self.rows))
+
+    def chosen(self, only: Sequence[str], seeds: Sequence[int]) -> dict[str, RunSpec]:
+        """The runs that some rows and seeds need (all where none is named), parents first.
+
+        Raises LtbenchError for a label that is no row and a seed that the suite does not have.
+        """
+        strange = sorted(set(seeds) - set(self.suite.seeds))
+        if strange:
+            has = ", ".join(map(str, self.suite.seeds))
+            raise LtbenchError(
+                f"--seeds: {strange[0]} is no seed of this suite ({has}); --set seeds=[...] changes them"
+            )
+        wanted = {_canonical_label(text, self.rows) for text in only}
+        rows = [row for row in self.rows if not wanted or row.label in wanted]
+        keys = {key for row in rows for seed, key in row.keys.items() if not seeds or int(seed) in seeds}
+        needed: set[str] = set()
+        for key, run in reversed(self.runs.items()):
+            if key in keys or key in needed:
+                needed |= {key, *(parent.key for parent in run.parents.values())}
+        return {key: run for key, run in self.runs.items() if key in needed}
+
+
+def make(suite: Suite, folder: Path) -> Plan:
+    """The plan of a suite whose data lie in folder.
+
+    Raises LtbenchError that lists every fault of the suite file, or says which data are missing.
+    """
+    entries = _resolved(suite)
+    plan = Plan(suite)
+    for data, backbone in product(suite.data, suite.backbones):
+        dataset = open_dataset(data, folder)
+        for entry, ref, recipe in entries:
+            visit = _Visitor(plan, dataset, backbone, lambda ref=ref, entry=entry: suite.where("methods", entry.index))
+            plan.rows.append(visit.row(entry, ref, recipe))
+    _refuse_twins(plan)
+    _baseline(suite, plan.rows)
+    return plan
+
+
+def _resolved(suite: Suite) -> list[tuple[Entry, Ref, Recipe]]:
+    """Each entry's method and recipe. Raises LtbenchError with the faults of the whole file."""
+    faults, resolved = list(suite.faults), []
+    for entry in suite.entries:
+        try:
+            ref = registry.as_ref(entry.given)
+            resolved.append((entry, ref, own_recipe(suite, entry)))
+        except OptionError as error:
+            faults += [f"{suite.where('methods', entry.index, *path)}: {message}" for path, message in error.faults]
+        except LtbenchError as error:
+            faults.append(str(error))
+    if faults:
+        raise LtbenchError("\n".join(faults))
+    return resolved
+
+
+@dataclass
+class _Visitor:
+    """Walks from a row to its runs and their parents, on one data set and backbone."""
+
+    plan: Plan
+    dataset: Dataset
+    backbone: str
+    where: Callable[[], str]
+
+    def row(self, entry: Entry, ref: Ref, recipe: Recipe) -> Row:
+        suite, data = self.plan.suite, self.dataset
+        label = labels.label(ref.method, ref.options)
+        if entry.recipe:
+            label += f" [{', '.join(f'{key}={value}' for key, value in entry.recipe.items())}]"
+        spec = ProblemSpec(data.spec.label, data.counts, data.train.size, self.backbone)
+        skip = registry.get(ref.method).skip(spec, ref.options)
+        keys = {}
+        for seed in () if skip else suite.seeds:
+            run = self.visit(replace(ref, seed=seed), recipe, label, ())
+            self.plan.why.setdefault(run.key, []).append("asked")
+            keys[str(seed)] = run.key
+        return Row(
+            label=label, method=ref.method, data=data.spec.label, backbone=self.backbone, recipe=suite.recipe.name,
+            block=digest([data.fingerprints, self.backbone, suite.recipe.hash()]), keys=keys, skip=skip,
+        )  # fmt: skip
+
+    def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...]) -> RunSpec:
+        """The run of ref, put into the plan after its parents."""
+        cls = registry.get(ref.method)
+        here = (ref.method, digest(registry.canonical(ref.options)), ref.seed, ref.part)
+        if here in trail:
+            chain = " -> ".join(step[0] for step in (*trail[trail.index(here) :], here))
+            raise LtbenchError(f"{self.where()}: a cycle: {chain}")
+        if len(trail) > 20:
+            raise LtbenchError(f"{self.where()}: more than 20 runs need one another: {label}")
+        parents = {}
+        for role, asked in self._needs(cls, ref).items():
+            parent = self._parent(cls, role, asked, ref, (*trail, here))
+            parents[role] = Parent(key=parent.key, label=parent.label)
+            reasons = self.plan.why.setdefault(parent.key, [])
+            reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
+        recipe = self._recipe(cls, base, ref)
+        identity = Identity(
+            method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
+            options=registry.canonical(ref.options), recipe=ADAPTER.dump_python(recipe, mode="json"),
+            fingerprints=self.dataset.fingerprints, backbone=self.backbone, seed=ref.seed, part=ref.part,
+            parents={role: parent.key for role, parent in parents.items()},
+        )  # fmt: skip
+        suite, data = self.plan.suite, self.dataset
+        run = RunSpec(
+            suite=suite.name, data=data.spec, counts=data.counts, groups=data.groups, backbone=self.backbone, ref=ref,
+            label=label, recipe=recipe, suite_recipe=suite.recipe, parents=parents, identity=identity, key=identity.key,
+        )  # fmt: skip
+        return self.plan.runs.setdefault(run.key, run)
+
+    def _needs(self, cls: Any, ref: Ref) -> dict[str, Ref]:
+        try:
+            return cls.needs(ref.options)
+        except ValueError as error:
+            raise LtbenchError(f"{self.where()}: {ref.method}: {error}") from None
+
+    def _parent(self, cls: Any, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:
+        """The run that fills a role: same data and backbone, the suite's recipe, the child's seed and its offset."""
+        options = registry.resolve(asked.method, asked.options)
+        label = labels.label(asked.method, options)
+        offers = registry.get(asked.method).offers(options)
+        lacking = [want for want in asked.wants if want not in offers]
+        if lacking:
+            raise LtbenchError(
+                f"{self.where()}: {child.method} cannot start from {label}: it offers no {' and no '.join(lacking)}"
+            )
+        part = asked.part if child.part == "all" else child.part
+        ref = Ref(asked.method, options, child.seed + asked.seed, part)
+        return self.visit(ref, self.plan.suite.recipe, label, trail)
+
+    def _recipe(self, cls: Any, base: Recipe, ref: Ref) -> Recipe:
+        return validated(ADAPTER, asdict(cls.recipe(base, ref.options)))
+
+
+def _refuse_twins(plan: Plan) -> None:
+    """Raises LtbenchError where two entries are one row."""
+    seen: dict[tuple[str, str, str], int] = {}
+    rows_per_block = len(plan.suite.entries)
+    for i, row in enumerate(plan.rows):
+        name = (row.label, row.data, row.backbone)
+        if name in seen:
+            first, second = seen[name] % rows_per_block, i % rows_per_block
+            raise LtbenchError(
+                f"{plan.suite.where('methods', second)}: {row.label} is the same row as methods[{first}]"
+            )
+        seen[name] = i
+
+
+def _canonical_label(text: str, rows: Sequence[Row]) -> str:
+    """The label of the row that a text names. Raises LtbenchError where there is none."""
+    if any(row.label == text for row in rows):
+        return text
+    try:
+        ref = labels.parse(text)
+        label = labels.label(ref.method, ref.options)
+    except LtbenchError as error:
+        raise LtbenchError(f"{text!r}: {error}") from None
+    if all(row.label != label for row in rows):
+        there = ", ".join(dict.fromkeys(row.label for row in rows))
+        raise LtbenchError(f"{text!r} is no row of this suite (rows: {there})")
+    return label
+
+
+def _baseline(suite: Suite, rows: Sequence[Row]) -> str:
+    """The row that gains are taken over: the suite's `baseline:`, else its first entry."""
+    if suite.baseline is None:
+        return rows[0].label
+    try:
+        return _canonical_label(str(suite.baseline), rows)
+    except LtbenchError as error:
+        raise LtbenchError(f"{suite.where('baseline')}: {error}") from None

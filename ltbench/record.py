@@ -1,0 +1,285 @@
+"""The record of one run: counts, not summaries. Written last, atomically; read strictly; torch-free.
+
+The fixed part (all fields but `volatile` and `sha256`) is the same on every repetition of the run on one machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import LtbenchError
+from .keys import Identity, canonical_json, digest, stem
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = 1
+Status = Literal["complete", "failed", "oom", "diverged", "skipped"]
+FINAL = ("complete", "diverged", "skipped")  # not run again; the others are
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Part):
+    """The data a run saw."""
+
+    name: str  # cifar100_lt(imbalance=100)
+    counts: tuple[int, ...]  # [C] training images per class
+    groups: tuple[int, int]  # many > groups[0] >= medium >= groups[1] > few
+    fingerprints: dict[str, str]  # sha256 of rows, training pixels, test pixels
+
+
+class Parent(_Part):
+    """A run that this one started from."""
+
+    key: str
+    label: str
+
+
+class Calibration(_Part):
+    """Test images by the confidence of their prediction, in 15 equal bins from 0 to 1."""
+
+    count: tuple[int, ...]
+    right: tuple[int, ...]
+    confidence: tuple[float, ...]  # summed over the bin's images
+
+
+class PerImage(_Part):
+    """The mean of a per-image figure, such as experts used."""
+
+    mean: float
+    by_class: tuple[float, ...]  # [C]
+
+
+class Epoch(_Part):
+    """One epoch of training: the rate, and the mean of each loss term over its steps."""
+
+    epoch: int
+    lr: float
+    terms: dict[str, float]
+
+
+class HeadNorms(_Part):
+    """Of one linear head: the norm of each class's weight, and its bias."""
+
+    norms: tuple[float, ...]
+    biases: tuple[float, ...]
+
+
+class Volatile(_Part):
+    """What may differ between two equal runs."""
+
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    peak_memory_mb: float = 0.0
+    host: str = ""
+    device: str = ""
+    threads: int = 0
+    world_size: int = 1
+    versions: dict[str, str] = {}
+    commit: str = ""
+    clean: bool = False
+    started: str = ""  # UTC, ISO 8601
+    finished: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Record(_Part):
+    """One run."""
+
+    schema_version: int = SCHEMA
+    protocol: int
+    suite: str
+    key: str
+    status: Status
+    reason: str = ""
+    method: str
+    version: int
+    plugin: str
+    options: dict[str, Any]
+    label: str
+    backbone: str
+    data: Data
+    seed: int
+    part: str
+    recipe: dict[str, Any]  # as this run used it
+    suite_recipe: dict[str, Any]  # as the suite has it for all rows
+    parents: dict[str, Parent]
+    right: tuple[int, ...] = ()  # [C] test images of each class that were predicted right
+    total: tuple[int, ...] = ()  # [C] test images of each class
+    predictions: str = ""  # the predicted class of every test image in class order: see encode()
+    calibration: Calibration | None = None
+    per_image: dict[str, PerImage] = {}
+    members: tuple[tuple[int, ...], ...] = ()  # [E, C] right, of single experts
+    history: tuple[Epoch, ...] = ()
+    heads: tuple[HeadNorms, ...] = ()
+    parameters: int = 0
+    macs: float = 0.0  # multiply-adds per image of convolutions and linear layers, no part skipped
+    macs_used: float = 0.0  # the same, as the test images used them
+    source: str = ""  # sha256 of the method's source
+    volatile: Volatile = Volatile()
+
+    def fixed(self) -> dict[str, Any]:
+        """The fixed part, as plain data."""
+        return self.model_dump(mode="json", exclude={"volatile"})
+
+    @property
+    def stem(self) -> str:
+        """The file's name without .json."""
+        return stem(self.method, self.key, self.seed)
+
+    @property
+    def identity(self) -> Identity:
+        """What the key must be the hash of."""
+        return Identity(
+            method=self.method, version=self.version, plugin=self.plugin, options=self.options, recipe=self.recipe,
+            fingerprints=self.data.fingerprints, backbone=self.backbone, seed=self.seed, part=self.part,
+            parents={role: parent.key for role, parent in self.parents.items()}, protocol=self.protocol,
+        )  # fmt: skip
+
+
+def encode(predictions: np.ndarray) -> str:
+    """Class numbers [M] as base64 of compressed little-endian uint16."""
+    return base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode()
+
+
+def decode(text: str) -> np.ndarray:
+    """Class numbers [M] from encode()'s text."""
+    import numpy as np
+
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u2").astype(np.int64)
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write folder/<stem>.json by rename, so that it is there whole or not at all. Raises OSError."""
+    fixed = record.fixed()
+    body = {**fixed, "volatile": record.volatile.model_dump(mode="json"), "sha256": digest(fixed)}
+    path = folder / f"{record.stem}.json"
+    write_atomically(path, json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write UTF-8 text beside path, flush it to the disk, rename it into place. Raises OSError, leaving no stump."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp makes it private; a record is meant to be shared
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> Record:
+    """One record. Raises LtbenchError where it is damaged, of another schema, or contradicts its hash or key."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        claimed, fixed = body.pop("sha256"), {key: value for key, value in body.items() if key != "volatile"}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise LtbenchError(f"{path}: not a record: {type(error).__name__}: {error}") from None
+    if fixed.get("schema_version") != SCHEMA:
+        raise LtbenchError(f"{path}: schema {fixed.get('schema_version')!r}; this ltbench reads {SCHEMA}")
+    if digest(fixed) != claimed:
+        raise LtbenchError(f"{path}: its contents contradict its sha256")
+    try:
+        record = Record.model_validate_json(canonical_json(body))
+    except (ValidationError, ValueError) as error:
+        raise LtbenchError(f"{path}: not a record: {str(error).splitlines()[0]}") from None
+    if record.identity.key != record.key or path.stem != record.stem:
+        raise LtbenchError(f"{path}: its contents contradict its key or name")
+    return record
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Record], list[str]]:
+    """(records by key, what was refused and why) of one suite's results."""
+    records, refused = {}, []
+    for path in _record_files(folder):
+        try:
+            record = read(path)
+            records[record.key] = record
+        except LtbenchError as error:
+            refused.append(str(error))
+    return records, refused
+
+
+def _record_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.glob("*.json")) if path.name != "plan.json")
+
+
+# The plan's rows, so that what is missing shows
+
+
+class Row(_Part):
+    """A row that a suite asks for: one method on one data set and backbone, over seeds."""
+
+    label: str
+    method: str
+    data: str
+    backbone: str
+    recipe: str  # the suite recipe's name
+    block: str  # hash of data fingerprints, backbone and suite recipe: rows of one block may be compared
+    keys: dict[str, str]  # seed -> key
+    skip: str = ""  # the reason why this row does not run
+
+
+class PlanFile(_Part):
+    """What a suite file asks for, whatever was picked with --only and --seeds."""
+
+    schema_version: int = SCHEMA
+    suite: str
+    baseline: str
+    rows: tuple[Row, ...]
+
+
+def write_plan(plan: PlanFile, folder: Path) -> None:
+    """Write folder/plan.json, unless it says so already."""
+    text = json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    path = folder / "plan.json"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+
+
+def read_plan(folder: Path) -> PlanFile:
+    """folder/plan.json. Raises LtbenchError where it is absent or damaged."""
+    path = folder / "plan.json"
+    try:
+        return PlanFile.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise LtbenchError(f"{path}: absent; `ltbench run` writes it") from None
+    except ValidationError as error:
+        raise LtbenchError(f"{path}: not a plan: {str(error).splitlines()[0]}") from None
+
+
+def suite_folders(results: Path) -> list[Path]:
+    """The folders below results (or results itself) that hold a plan. Raises LtbenchError where there is none."""
+    if (results / "plan.json").is_file():
+        return [results]
+    found = sorted(path.parent for path in results.glob("*/plan.json")) if results.is_dir() else []
+    if not found:
+        raise LtbenchError(f"{results}: no results here (no plan.json in it or in a folder below)")
+    return found
+
+
+def merged(old: PlanFile, new: PlanFile) -> PlanFile:
+    """The rows of both; a row that stands in both has the seeds of both."""
+    rows = {(row.block, row.label): row for row in old.rows}
+    for row in new.rows:
+        before = rows.get((row.block, row.label))
+        rows[row.block, row.label] = row.model_copy(update={"keys": {**before.keys, **row.keys}}) if before else row
+    return new.model_copy(update={"rows": tuple(rows.values()), "baseline": old.baseline})

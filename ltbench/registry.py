@@ -1,0 +1,254 @@
+"""Methods by name: built-ins, entry points, plugins; and what can be read off a method's signature."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+import pydantic
+
+from .errors import LtbenchError, explain, unknown
+
+if TYPE_CHECKING:
+    from .method import Method, Ref
+
+C = TypeVar("C", bound="type[Method]")
+_METHODS: dict[str, type[Method]] = {}
+_BROKEN: dict[str, str] = {}  # entry points that could not be loaded: name -> why
+ENTRY_POINTS = "ltbench.methods"
+
+
+class OptionError(LtbenchError):
+    """Options that a method refuses. faults: (key path below the method's name, message)."""
+
+    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(message for _, message in faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a method, as its signature has it."""
+
+    name: str
+    type: str
+    default: Any
+
+
+def register(name: str) -> Callable[[C], C]:
+    """Class decorator that makes a Method known under a name. Raises LtbenchError on a clash or a bad name."""
+
+    def add(cls: C) -> C:
+        from .method import Method
+
+        if not issubclass(cls, Method):
+            raise LtbenchError(f"method {name!r}: {origin(cls)} is no subclass of ltbench.Method")
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+            raise LtbenchError(f"method {name!r}: a name is 1 to 40 of a-z, 0-9 and _, and begins with a letter")
+        if name in _METHODS:
+            raise LtbenchError(
+                f"method {name!r} is already registered by {origin(_METHODS[name])}; "
+                f"{origin(cls)} must take another name"
+            )
+        cls.name = name
+        _METHODS[name] = cls
+        return cls
+
+    return add
+
+
+def origin(cls: type) -> str:
+    """Module and class, as messages name a method's source."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def available() -> dict[str, type[Method]]:
+    """All methods by name, built-ins and entry points loaded."""
+    _load_builtins()
+    return dict(sorted(_METHODS.items()))
+
+
+def get(name: str) -> type[Method]:
+    """The method of that name. Raises LtbenchError with the nearest names where there is none."""
+    methods = available()
+    if name in methods:
+        return methods[name]
+    broken = "".join(f"\nthe entry point {point} could not be loaded: {why}" for point, why in _BROKEN.items())
+    raise LtbenchError(unknown("method", name, methods) + broken)
+
+
+@cache
+def _load_builtins() -> None:
+    try:
+        package = importlib.import_module("ltbench.methods")
+    except ModuleNotFoundError:
+        raise LtbenchError("ltbench.methods is missing: this checkout is not installed (pip install -e .)") from None
+    for module in pkgutil.iter_modules(package.__path__, "ltbench.methods."):
+        importlib.import_module(module.name)
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()
+        except LtbenchError:
+            raise
+        except Exception as error:  # somebody else's package: named, and an error only where it is asked for
+            _BROKEN[point.name] = f"{type(error).__name__}: {error}"
+
+
+def load_plugin(given: str) -> None:
+    """Load the methods of a file or a dotted module. Raises LtbenchError where it cannot be loaded or clashes."""
+    _load_builtins()
+    path = Path(given)
+    try:
+        if path.suffix != ".py":
+            importlib.import_module(given)
+            return
+        name = f"ltbench_plugin_{path.stem}"
+        if name in sys.modules and Path(str(sys.modules[name].__file__)) == path.resolve():
+            return
+        spec = importlib.util.spec_from_file_location(name, path.resolve())
+        if spec is None or spec.loader is None or not path.is_file():
+            raise LtbenchError(f"--plugin {given}: no such file")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except LtbenchError as error:
+        raise LtbenchError(f"--plugin {given}: {error}") from None
+    except ImportError as error:
+        raise LtbenchError(f"--plugin {given}: {error}") from error
+    except Exception as error:
+        line = _line_in(error, path)
+        raise LtbenchError(f"--plugin {given}{line}: {type(error).__name__}: {error}") from error
+
+
+def _line_in(error: BaseException, path: Path) -> str:
+    trace, line = error.__traceback__, ""
+    while trace:
+        if Path(trace.tb_frame.f_code.co_filename) == path.resolve():
+            line = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f":{error.lineno}" if isinstance(error, SyntaxError) else line
+
+
+def source_files(cls: type) -> list[Path]:
+    """The files that define a method: its own and those of the methods it derives from."""
+    from .method import Method
+
+    classes = [base for base in cls.__mro__ if issubclass(base, Method) and base is not Method]
+    return sorted({Path(inspect.getfile(base)) for base in classes})
+
+
+def source_hash(cls: type) -> str:
+    """sha256 of a method's source files."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in source_files(cls))).hexdigest()
+
+
+def plugin_hash(cls: type) -> str:
+    """What stands in a run's key for a method's source: nothing for ours, which have versions; else its hash."""
+    return "" if cls.__module__.startswith("ltbench.") else source_hash(cls)
+
+
+# Options
+
+
+@cache
+def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
+    """name -> (annotation, default) of each option, in the order of the signature."""
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for p in options:
+        if p.default is p.empty:
+            raise LtbenchError(f"{origin(cls)}: option {p.name!r} has no default")
+    return {p.name: (hints.get(p.name, type(p.default)), p.default) for p in options}
+
+
+def describe(cls: type[Method]) -> Iterator[Option]:
+    """The options of a method, for listings."""
+    for name, (kind, default) in signature(cls).items():
+        shown = "method" if _is_ref(default) else inspect.formatannotation(kind).replace("typing.", "")
+        yield Option(name, shown, canonical(default))
+
+
+def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) -> dict[str, Any]:
+    """All options of a method, given or default, in signature order. Raises OptionError naming every fault.
+
+    trail: the methods whose defaults led here, so that defaults which name one another in a ring are found.
+    """
+    cls = get(name)
+    if name in trail:
+        raise OptionError([((), f"a cycle: {' -> '.join((*trail, name))}")])
+    known = signature(cls)
+    faults: list[tuple[tuple[str | int, ...], str]] = []
+    for key in given:
+        if key not in known:
+            faults.append(((key,), unknown(f"option of {name}", key, known)))
+    plain = {key: pair for key, pair in known.items() if not _is_ref(pair[1])}
+    values: dict[str, Any] = {}
+    try:
+        model = _model(cls)(**{key: value for key, value in given.items() if key in plain})
+        values = {key: getattr(model, key) for key in plain}
+    except pydantic.ValidationError as error:
+        faults += explain(error, known)
+    for key, (_, default) in known.items():
+        if _is_ref(default):
+            try:
+                values[key] = as_ref(given[key]) if key in given else as_ref(default, (*trail, name))
+            except OptionError as error:
+                faults += [((key, *path), message) for path, message in error.faults]
+    if faults:
+        raise OptionError(faults)
+    return {key: values[key] for key in known}
+
+
+@cache
+def _model(cls: type[Method]) -> type[pydantic.BaseModel]:
+    fields = {key: pair for key, pair in signature(cls).items() if not _is_ref(pair[1])}
+    return pydantic.create_model(cls.__name__, __config__=pydantic.ConfigDict(extra="forbid", strict=True), **fields)  # type: ignore[call-overload,no-any-return]
+
+
+def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
+    """The Ref, its options resolved, that a suite's grammar gives: a name, or {name: options}. Raises OptionError."""
+    from .method import Ref
+
+    if isinstance(given, Ref):
+        return replace(given, options=resolve(given.method, given.options, trail))
+    if isinstance(given, str):
+        name, options = given, {}
+    elif isinstance(given, Mapping) and len(given) == 1:
+        ((name, options),) = given.items()
+    else:
+        raise OptionError([((), f"a method is a name, or one name with its options, got {given!r}")])
+    path = () if isinstance(given, str) else (name,)
+    if not isinstance(options, Mapping) and options is not None:
+        raise OptionError([(path, f"the options of {name} must be a mapping, got {options!r}")])
+    try:
+        return Ref(name, resolve(name, options or {}))
+    except OptionError as error:
+        raise OptionError([((*path, *below), message) for below, message in error.faults]) from None
+    except LtbenchError as error:
+        raise OptionError([(path, str(error))]) from None
+
+
+def canonical(value: Any) -> Any:
+    """An option's value as plain JSON data; a Ref as {name: options}."""
+    if _is_ref(value):
+        return {value.method: canonical(value.options)}
+    if isinstance(value, Mapping):
+        return {key: canonical(item) for key, item in value.items()}
+    return [canonical(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _is_ref(value: Any) -> bool:
+    from .method import Ref
+
+    return isinstance(value, Ref)

@@ -1,0 +1,381 @@
+"""One RunSpec: build, begin, fit, evaluate, save, record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from . import backbones, checkpoints, registry
+from . import record as records
+from .data.dataset import Dataset, open_dataset
+from .data.draws import seed_of
+from .data.memory import Images
+from .errors import LtbenchError
+from .evaluate import Evaluation, evaluate
+from .heads import LinearHead
+from .method import Method, Problem
+from .plan import RunSpec
+from .record import Record, Status
+from .trainer import DivergedError, Fit, Interrupted, Progress
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run's files lie and how it is carried out; nothing here may change its numbers on one machine."""
+
+    results: Path
+    runs: Path
+    data: Path
+    device: str = "cpu"  # cpu, cuda or mps
+    checkpoint: float = 60.0  # seconds between checkpoints; 0 is every step
+
+    def record_path(self, spec: RunSpec) -> Path:
+        """The file of a run's record."""
+        return self.results / spec.suite / f"{spec.stem}.json"
+
+    def folder(self, spec: RunSpec) -> Path:
+        """The folder of a run's checkpoints, weights, logits and log."""
+        return self.runs / spec.stem
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a run tells while it goes on; progress screens and logs are made of these."""
+
+    key: str
+    kind: str  # started, resumed, epoch, evaluating, finished
+    text: str  # one plain line
+    epoch: int = 0  # epochs done
+    epochs: int = 0
+    rate: float = 0.0  # images a second
+    terms: Mapping[str, float] = field(default_factory=dict)
+    status: Status | None = None
+
+
+Report = Callable[[Event], None]
+
+
+def done(spec: RunSpec, settings: Settings) -> Record | None:
+    """The record of a run that need not be run again. Raises LtbenchError where the record there is damaged."""
+    path = settings.record_path(spec)
+    found = records.read(path) if path.is_file() else None
+    return found if found and found.key == spec.key and found.status in records.FINAL else None
+
+
+def has_weights(spec: RunSpec, settings: Settings) -> bool:
+    """Whether a finished run's weights are there, whole, for its children."""
+    return checkpoints.load_final(settings.folder(spec), spec.key, "weights") is not None
+
+
+def outstanding(chosen: Mapping[str, RunSpec], settings: Settings) -> dict[str, str]:
+    """key -> why it must be carried out, parents first: no final record yet, or weights that a child lacks."""
+    todo: dict[str, str] = {}
+    lacking: set[str] = set()
+    for key, spec in reversed(chosen.items()):
+        if done(spec, settings) is None:
+            todo[key] = "not done"
+        elif key in lacking and not has_weights(spec, settings):
+            todo[key] = "done, but its weights are needed and absent"
+        else:
+            continue
+        lacking |= {parent.key for parent in spec.parents.values()}
+    return {key: todo[key] for key in chosen if key in todo}
+
+
+def parents_of(spec: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
+    """role -> the run that fills it."""
+    return {role: runs[parent.key] for role, parent in spec.parents.items()}
+
+
+def give_up(spec: RunSpec, reason: str, settings: Settings) -> Record:
+    """The record of a run that could not begin, written."""
+    record = describe(spec).model_copy(update={"reason": reason})
+    records.write(record, settings.record_path(spec).parent)
+    return record
+
+
+def execute(
+    spec: RunSpec,
+    parents: Mapping[str, RunSpec],
+    settings: Settings,
+    report: Report,
+    stop: Callable[[], bool] = lambda: False,
+) -> Record:
+    """Carry out one run, or go on with it, and write its record. Raises Interrupted where stop() asked for it.
+
+    Whatever else goes wrong in the run becomes its status and reason. parents: role -> the finished run.
+    """
+    run = _Run(spec, parents, settings, report, stop)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        results, status, reason = run.carry_out(), "complete", ""
+    except DivergedError as error:
+        results, status, reason = {}, "diverged", str(error)
+    except torch.OutOfMemoryError as error:
+        results, status, reason = {}, "oom", f"batch size {spec.recipe.batch_size}: {error}".splitlines()[0]
+    except MemoryError as error:
+        results, status, reason = {}, "oom", f"batch size {spec.recipe.batch_size}: host memory: {error}"
+    except Interrupted:
+        raise
+    except LtbenchError as error:
+        results, status, reason = {}, "failed", str(error)
+    except Exception as error:
+        run.say(traceback.format_exc())
+        results, status, reason = {}, "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    volatile = run.volatile() | {"started": started, "finished": finished}
+    record = describe(spec).model_copy(update={"status": status, "reason": reason})
+    record = Record.model_validate(record.model_dump() | results | {"volatile": volatile})
+    return run.publish(record)
+
+
+def describe(spec: RunSpec) -> Record:
+    """The record of a run before it has results."""
+    dataset_card = {"name": spec.data.label, "counts": spec.counts, "groups": spec.groups}
+    return Record.model_validate(
+        {
+            **{k: v for k, v in asdict(spec.identity).items() if k not in ("fingerprints", "parents")},
+            "suite": spec.suite,
+            "key": spec.key,
+            "status": "failed",
+            "label": spec.label,
+            "data": {**dataset_card, "fingerprints": spec.identity.fingerprints},
+            "suite_recipe": asdict(spec.suite_recipe),
+            "parents": spec.parents,
+            "source": registry.source_hash(registry.get(spec.ref.method)),
+        }
+    )
+
+
+@dataclass
+class _Run:
+    spec: RunSpec
+    parents: Mapping[str, RunSpec]
+    settings: Settings
+    report: Report
+    stop: Callable[[], bool]
+    progress: Progress = field(default_factory=Progress)
+    images: float = 0.0  # training images drawn by this process
+    seconds: float = 0.0  # spent drawing and training on them
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder = self.settings.folder(self.spec)
+        self.main = int(os.environ.get("RANK", "0")) == 0
+
+    # What is told
+
+    def say(self, text: str) -> None:
+        """A line in the run's log."""
+        if self.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
+                log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    def tell(self, kind: str, text: str, **more: Any) -> None:
+        """An event, and its line in the log."""
+        self.say(text)
+        self.report(Event(self.spec.key, kind, text, epochs=self.spec.recipe.epochs, **more))
+
+    # The run
+
+    def carry_out(self) -> dict[str, Any]:
+        """Train and evaluate; the fields of the record that come of it."""
+        spec = self.spec
+        self.tell("started", f"start {spec.label} seed {spec.ref.seed}")
+        accelerator = make_accelerator(self.settings.device, spec.recipe.precision)
+        dataset = on_device(spec, self.settings.data, str(accelerator.device))
+        train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
+        torch.manual_seed(seed_of(spec.ref.seed, "init"))
+        method = construct(spec, train, accelerator)
+        method.parents = {role: self._parent(role, train, accelerator) for role in self.parents}
+        method.begin(method.parents, train)
+        self._fit(method, train, accelerator)
+        self.tell("evaluating", "evaluate", epoch=spec.recipe.epochs)
+        outcome = evaluate(method, dataset.test, accelerator)
+        if self.main:
+            logits = {"logits": outcome.logits.half(), "label": outcome.label}
+            checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
+        return self._results(method, outcome, len(dataset.classes))
+
+    def _fit(self, method: Method, train: Images, accelerator: Accelerator) -> None:
+        spec = self.spec
+        saved = checkpoints.load(self.folder, spec.key) if spec.recipe.epochs else None
+        optimizer_state = None
+        if saved:
+            self.progress, tensors, complaints = saved
+            for complaint in complaints:
+                self.notes.append(complaint)
+                self.tell("resumed", complaint)
+            if tensors:
+                method.load_state_dict(checkpoints.part(tensors, "method"))
+                optimizer_state = checkpoints.part(tensors, "optimizer")
+                self.tell("resumed", f"resumed at step {self.progress.step}", epoch=len(self.progress.history))
+        device = accelerator.device
+        self.progress.sums = {name: value.to(device) for name, value in self.progress.sums.items()}
+        self._saved_at = time.monotonic()
+        fit = Fit(
+            method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state,
+            after_step=self._after_step, after_epoch=self._after_epoch,
+        )  # fmt: skip
+        fit.run()
+
+    def _after_step(self, fit: Fit) -> None:
+        stop = self.stop()
+        due = time.monotonic() - self._saved_at >= self.settings.checkpoint
+        if self.main and (stop or due):
+            checkpoints.save(self.folder, self.spec.key, fit.progress, fit.snapshot())
+            self._saved_at = time.monotonic()
+        if stop:
+            self.tell("interrupted", f"stopped at step {fit.progress.step}")
+            raise Interrupted
+
+    def _after_epoch(self, row: dict[str, Any], images: int, seconds: float) -> None:
+        self.images, self.seconds = self.images + images, self.seconds + seconds
+        rate = images / seconds
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in row["terms"].items())
+        epoch, epochs = row["epoch"] + 1, self.spec.recipe.epochs
+        text = f"epoch {epoch}/{epochs}  lr {row['lr']:.3g}  {terms}  {rate:.0f} images/s"
+        self.tell("epoch", text, epoch=epoch, rate=rate, terms=row["terms"])
+
+    def _parent(self, role: str, train: Images, accelerator: Accelerator) -> Method:
+        """A finished run, live: in eval mode, without gradients."""
+        spec = self.parents[role]
+        weights = checkpoints.load_final(self.settings.folder(spec), spec.key, "weights")
+        if weights is None:
+            raise LtbenchError(f"{role}: the weights of {spec.label} are not in {self.settings.folder(spec)}")
+        method = construct(spec, train, accelerator)
+        method.load_state_dict(weights)
+        return method.requires_grad_(False).eval()
+
+    def _results(self, method: Method, outcome: Evaluation, classes: int) -> dict[str, Any]:
+        heads = [head for head in method.modules() if isinstance(head, LinearHead)]
+        return {
+            **outcome.counts(classes),
+            "predictions": records.encode(outcome.predicted.numpy()),
+            "history": self.progress.history,
+            "heads": [
+                {"norms": head.weight.norm(dim=1).tolist(), "biases": head.bias.tolist()}
+                for head in heads
+                if len(head.bias) == classes
+            ],
+            "parameters": sum(p.numel() for p in method.parameters()),
+        }
+
+    def volatile(self) -> dict[str, Any]:
+        """The record's volatile part, but for its times of day."""
+        cuda = self.settings.device == "cuda"
+        peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_memory_mb()
+        return {
+            "seconds": self.progress.seconds,
+            "images_per_second": self.images / self.seconds if self.seconds else 0.0,
+            "peak_memory_mb": peak,
+            "host": platform.node(),
+            "device": torch.cuda.get_device_name() if cuda else f"{self.settings.device}: {cpu_name()}",
+            "threads": torch.get_num_threads(),
+            "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+            "versions": versions(),
+            **dict(zip(("commit", "clean"), commit(), strict=True)),
+            "notes": self.notes,
+        }
+
+    def publish(self, record: Record) -> Record:
+        """Write the record, unless a complete one is there: then both must agree. Raises OSError."""
+        spec, settings = self.spec, self.settings
+        path = settings.record_path(spec)
+        before = done(spec, settings)
+        if before and before.status == "complete" and before.fixed() != record.fixed():
+            record = before.model_copy(update={"status": "failed", "reason": f"trained again, it contradicts {path}"})
+        elif self.main and not before:
+            records.write(record, path.parent)
+            if record.status in records.FINAL:
+                checkpoints.drop_checkpoints(self.folder)
+        reason = f": {record.reason}" if record.reason else ""
+        accuracy = f" top-1 {100 * sum(record.right) / sum(record.total):.2f} %" if record.total else ""
+        self.tell("finished", f"{record.status}{reason}{accuracy}", epoch=len(record.history), status=record.status)
+        return record
+
+
+def construct(spec: RunSpec, train: Images, accelerator: Accelerator) -> Method:
+    """The run's method, untrained, on the device; its weights are drawn from torch's global generator."""
+    device = accelerator.device
+    problem = Problem(train.counts.cpu(), train.size, lambda: backbones.build(spec.backbone))
+    method = registry.get(spec.ref.method)(problem, **spec.ref.options)
+    return method.to(device=device, memory_format=torch.channels_last)
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """Accelerate for this device and precision; runs of one process may differ in both."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+@cache
+def _opened(data: Any, folder: Path, device: str) -> Dataset:
+    return open_dataset(data, folder).to(torch.device(device))
+
+
+def on_device(spec: RunSpec, folder: Path, device: str) -> Dataset:
+    """The run's data on that device, read once a process; refused where they are not what the plan saw."""
+    dataset = _opened(spec.data, folder, device)
+    if dataset.fingerprints != spec.identity.fingerprints:
+        raise LtbenchError(f"{spec.data.label} has changed since the plan was made: its fingerprints differ")
+    return dataset
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@cache
+def cpu_name() -> str:
+    """The processor, as the system calls it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """What could change a run's bits."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "accelerate", "ltbench")}
+
+
+@cache
+def commit() -> tuple[str, bool]:
+    """(commit of the checkout that this code is, whether it is clean, results/ aside); ("", False) without one."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        if Path(top) != here.parent:
+            return "", False
+        return git("rev-parse", "HEAD"), not git("status", "--porcelain", "--", f"{top}", f":(exclude){top}/results")
+    except (OSError, subprocess.CalledProcessError):
+        return "", False

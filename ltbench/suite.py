@@ -1,0 +1,217 @@
+"""A suite file: YAML -> Suite. Every error of such a file is worded here, all of them in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from . import backbones, strict_yaml
+from .data.spec import DataSpec
+from .errors import LtbenchError, explain, near, unknown
+from .keys import validated
+from .recipe import ADAPTER, Recipe
+
+KeyPath = tuple[str | int, ...]
+REQUIRED = ("data", "backbone", "methods", "recipe")
+OPTIONAL = ("seeds", "baseline")
+_DATA = TypeAdapter(DataSpec)
+SHIPPED = Path(__file__).parent / "suites"  # in a wheel
+SOURCE = Path(__file__).parent.parent / "suites"  # in a checkout
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item of `methods:`, not yet looked up. given: a name, or {name: options}."""
+
+    given: Any
+    recipe: Mapping[str, Any]  # the fields that this entry overrides
+    index: int
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite file asks for."""
+
+    name: str
+    data: tuple[DataSpec, ...]
+    backbones: tuple[str, ...]
+    seeds: tuple[int, ...]
+    recipe: Recipe
+    entries: tuple[Entry, ...]
+    baseline: str | None
+    document: strict_yaml.Document
+    merged: bool  # some value came from --set
+    faults: list[str] = field(default_factory=list)  # told together with those of the methods, which need torch
+
+    def where(self, *path: str | int) -> str:
+        """file:line: key path."""
+        return self.document.where(path)
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that come with ltbench, by name."""
+    folder = SHIPPED if SHIPPED.is_dir() else SOURCE
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def locate(given: str) -> Path:
+    """The file of a path or of a shipped suite's name; a path wins. Raises LtbenchError where there is neither."""
+    path = Path(given)
+    if path.is_file() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return path
+    if given in shipped():
+        return shipped()[given]
+    hint = near(given, shipped())
+    raise LtbenchError(
+        f"{given}: no such file, and no suite of that name{f'; {hint}' if hint else ''} "
+        f"(there are {', '.join(shipped())})"
+    )
+
+
+def read(given: str, sets: Sequence[str] = ()) -> Suite:
+    """The suite of a path or shipped name, with --set values in place.
+
+    Raises LtbenchError at once for YAML and top-level keys; other faults are kept until the methods are looked up.
+    """
+    path = locate(given)
+    document = strict_yaml.read(path)
+    document = _with_sets(document, sets)
+    _check_top(document)
+    value, faults = document.value, []
+    data = tuple(_data(document, path, item, faults) for path, item in _listed("data", value["data"]))
+    nets = tuple(_backbone(document, path, item, faults) for path, item in _listed("backbone", value["backbone"]))
+    recipe = _recipe(document, value["recipe"], faults)
+    return Suite(
+        name=path.stem,
+        data=tuple(spec for spec in data if spec),
+        backbones=nets,
+        seeds=_seeds(document, value.get("seeds", (0,)), faults),
+        recipe=recipe or Recipe(epochs=1),
+        entries=_entries(document, value["methods"], faults),
+        baseline=value.get("baseline"),
+        document=document,
+        merged=bool(sets),
+        faults=faults,
+    )
+
+
+def _with_sets(document: strict_yaml.Document, sets: Iterable[str]) -> strict_yaml.Document:
+    """The document with each key.path=value put in its place."""
+    value = document.value
+    for text in sets:
+        dotted, equals, given = text.partition("=")
+        keys = dotted.split(".")
+        if not equals or not all(keys):
+            raise LtbenchError(f"--set {text}: write it as key.path=value, as in recipe.epochs=10")
+        try:
+            value = _put(value, keys, strict_yaml.parse_value(given))
+        except (TypeError, LtbenchError) as error:
+            raise LtbenchError(f"--set {text}: {error}") from None
+    return replace(document, value=value)
+
+
+def _put(value: Any, keys: list[str], new: Any) -> Any:
+    if not keys:
+        return new
+    if not isinstance(value, dict):
+        raise TypeError(f"{keys[0]!r} would lie in {value!r}, which has no keys")
+    return value | {keys[0]: _put(value.get(keys[0], {}), keys[1:], new)}
+
+
+def _check_top(document: strict_yaml.Document) -> None:
+    if not isinstance(document.value, dict):
+        raise LtbenchError(f"{document.where(())}: a suite is a mapping with the keys {', '.join(REQUIRED)}")
+    allowed = (*REQUIRED, *OPTIONAL)
+    wrong = [key for key in document.value if key not in allowed]
+    messages = [f"{document.where((key,))}: {unknown('key', key, allowed)}" for key in wrong]
+    messages += [f"{document.path}: {key}: required, but not given" for key in REQUIRED if key not in document.value]
+    if messages:
+        raise LtbenchError("\n".join(messages))
+
+
+def _listed(key: str, value: Any) -> list[tuple[KeyPath, Any]]:
+    """(path, item) of a value that may be one thing or a list of them."""
+    return [((key, i), item) for i, item in enumerate(value)] if isinstance(value, tuple) else [((key,), value)]
+
+
+def _data(document: strict_yaml.Document, path: KeyPath, value: Any, faults: list[str]) -> DataSpec | None:
+    if not isinstance(value, dict):
+        faults.append(
+            f"{document.where(path)}: must be a mapping such as {{name: cifar100_lt, imbalance: 100}}, got {value!r}"
+        )
+        return None
+    return _validated(document, path, _DATA, value, [f.name for f in fields(DataSpec)], faults)
+
+
+def _recipe(document: strict_yaml.Document, value: Any, faults: list[str]) -> Recipe | None:
+    if not isinstance(value, dict):
+        faults.append(f"{document.where(('recipe',))}: must be a mapping such as {{epochs: 200}}, got {value!r}")
+        return None
+    if value.get("epochs") == 0 and value["epochs"] is not False:
+        faults.append(f"{document.where(('recipe', 'epochs'))}: must be at least 1, got 0")
+    return _validated(document, ("recipe",), ADAPTER, value, [f.name for f in fields(Recipe)], faults)
+
+
+def _validated(
+    document: strict_yaml.Document,
+    path: KeyPath,
+    adapter: TypeAdapter[Any],
+    value: Any,
+    known: list[str],
+    faults: list[str],
+) -> Any:
+    try:
+        return validated(adapter, value)
+    except ValidationError as error:
+        faults += [f"{document.where(path + below)}: {message}" for below, message in explain(error, known)]
+        return None
+
+
+def _backbone(document: strict_yaml.Document, path: KeyPath, value: Any, faults: list[str]) -> str:
+    if value not in backbones.SUMMARIES:
+        faults.append(f"{document.where(path)}: {unknown('backbone', str(value), backbones.SUMMARIES)}")
+    return str(value)
+
+
+def _seeds(document: strict_yaml.Document, value: Any, faults: list[str]) -> tuple[int, ...]:
+    good = isinstance(value, tuple) and value and all(type(s) is int and 0 <= s < 1000 for s in value)
+    if not good or len(set(value)) < len(value):
+        # 1000 and above are the offsets of an ensemble's members
+        faults.append(f"{document.where(('seeds',))}: must be a list of different numbers from 0 to 999, got {value!r}")
+        return (0,)
+    return value
+
+
+def _entries(document: strict_yaml.Document, value: Any, faults: list[str]) -> tuple[Entry, ...]:
+    if not isinstance(value, tuple) or not value:
+        faults.append(f"{document.where(('methods',))}: must be a list of at least one method, got {value!r}")
+        return ()
+    entries = []
+    for i, item in enumerate(value):
+        own = item.get("recipe", {}) if isinstance(item, dict) else {}
+        given = {k: v for k, v in item.items() if k != "recipe"} if isinstance(item, dict) else item
+        if not isinstance(own, dict):
+            faults.append(
+                f"{document.where(('methods', i, 'recipe'))}: must be a mapping of recipe fields, got {own!r}"
+            )
+            own = {}
+        entries.append(Entry(given, own, i))
+    return tuple(entries)
+
+
+def own_recipe(suite: Suite, entry: Entry) -> Recipe:
+    """The suite's recipe with the fields that an entry overrides. Raises LtbenchError naming each fault."""
+    if not entry.recipe:
+        return suite.recipe
+    faults: list[str] = []
+    value = {**asdict(suite.recipe), **entry.recipe}
+    known = [f.name for f in fields(Recipe)]
+    recipe = _validated(suite.document, ("methods", entry.index, "recipe"), ADAPTER, value, known, faults)
+    if faults:
+        raise LtbenchError("\n".join(faults))
+    assert isinstance(recipe, Recipe)
+    return recipe

@@ -1,0 +1,1 @@
+"""The methods, one short file each. They import ltbench's public names and one another, nothing else of ltbench."""

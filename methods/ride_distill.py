@@ -1,0 +1,52 @@
+"""RIDE's optional distillation from a RIDE with more experts."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import Tensor
+
+from ltbench import Batch, Clock, HeadKind, Problem, Ref, losses, register
+
+from .ride import RIDE
+
+
+@register("ride_distill")
+class RIDEDistill(RIDE):
+    """RIDE that also follows the mean prediction of a RIDE with more experts."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        experts: Annotated[int, Interval(ge=1, le=6)] = 3,
+        teacher: Ref = Ref("ride", {"experts": 6}),
+        temperature: Annotated[float, Gt(0)] = 1.5,
+        strength: Annotated[float, Ge(0)] = 1.0,
+        head: HeadKind = "cosine",
+        diversity: float = -0.45,
+        width: Annotated[float, Interval(gt=0, le=1)] = 0.75,
+    ) -> None:
+        super().__init__(problem, experts=experts, head=head, diversity=diversity, width=width)
+        self.temperature, self.strength = temperature, strength
+
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> dict[str, Ref]:
+        """The teacher."""
+        return {"teacher": options["teacher"]}
+
+    def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
+        """RIDE's loss once, and the divergence from the teacher once.
+
+        The published code repeats both for every expert, which multiplies the rate by their number, and leaves the
+        teacher in training mode, so that it drifts; here the teacher is in eval mode.
+        """
+        experts = self.experts(batch.image)
+        with torch.no_grad():
+            goal = self.parents["teacher"].predict(batch.image).logits
+        follow = losses.divergence(experts.mean(0), goal, self.temperature)
+        return {
+            **self.terms(t, experts, batch.target),
+            "distill": self.strength * self.temperature**2 * follow,
+        }
