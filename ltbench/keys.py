@@ -53,8 +53,21 @@ class Identity:
     def key(self) -> str:
         """sha256, in hex; a recipe's name is no part of it."""
         fields = asdict(self)
-        fields["recipe"] = {key: value for key, value in self.recipe.items() if key != "name"}
+        fields["recipe"] = _without_off({key: value for key, value in self.recipe.items() if key != "name"})
+        fields["options"] = _without_off(self.options)
         return digest(fields)
+
+
+def _off(value: Any) -> bool:
+    return value is None or value is False or value in ("", [], ())
+
+
+def _without_off(value: Any) -> Any:
+    """Options without those that are off (None, False, empty), so that a new switch leaves the keys of old runs alone."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = {key: _without_off(inner) for key, inner in value.items()}
+    return {key: inner for key, inner in kept.items() if isinstance(inner, Mapping) or not _off(inner)}
 
 
 def stem(method: str, key: str, seed: int) -> str:

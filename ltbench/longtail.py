@@ -1,6 +1,5 @@
 """What follows from the class counts alone. counts: [C] training images per class."""
 
-
 import torch
 from torch import Tensor
 

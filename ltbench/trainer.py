@@ -57,11 +57,11 @@ class Fit:
         share = Share(self.accelerator.process_index, self.accelerator.num_processes)
         per_epoch = self.data.steps(self.recipe, share.world)
         steps = per_epoch * self.recipe.epochs
-        self.rate = torch.tensor(0.0, device=self.accelerator.device)
-        self.optimizer = make_optimizer(self.method, self.recipe, self.rate)
+        self.optimizer = make_optimizer(self.method, self.recipe, self.accelerator.device)
         if self.optimizer_state is not None:
             load_optimizer(self.optimizer, self.method, self.optimizer_state)
         self.model, self.stepper = self.accelerator.prepare(self.method, self.optimizer)
+        self.rate: Tensor = self.optimizer.param_groups[0]["lr"]  # prepare() has copied the one that was given
         self._bad = torch.tensor(float(self.progress.bad), device=self.accelerator.device)
         for epoch in range(self.progress.step // per_epoch, self.recipe.epochs):
             self._epoch(epoch, per_epoch, steps, share)
@@ -144,11 +144,11 @@ class Fit:
         return tensors
 
 
-def make_optimizer(method: Method, recipe: Recipe, rate: Tensor) -> torch.optim.Optimizer:
-    """Fused SGD over the parameters that train; rate is a scalar tensor that the loop refills each epoch."""
+def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """Fused SGD over the parameters that train; its rate is a scalar tensor that the loop refills each epoch."""
     parameters = [p for p in method.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
-        parameters, lr=rate, momentum=recipe.momentum, nesterov=recipe.nesterov,
+        parameters, lr=torch.zeros((), device=device), momentum=recipe.momentum, nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay, fused=True,
     )  # fmt: skip
     for p in parameters:

@@ -30,22 +30,22 @@ class CifarResNet(Backbone):
         self, branches: int, *, last: Last = "stages", width: float = 1.0
     ) -> tuple[nn.Module, nn.ModuleList, int]:
         """See Backbone.split; width reduces 32, 64 channels to 24, 48 at 0.75 (RIDE)."""
-        if last == "block" and width != 1:
-            raise ValueError(f"a single last block keeps its channels: width must be 1, got {width}")
         first, second, third = self.dims
-        second, third = (second, third) if last == "block" else (int(second * width), int(third * width))
-
-        def branch() -> nn.Module:
-            if last == "block":
-                return nn.Sequential(BasicBlock(third, third, 1), _pool())
-            stages = (*_blocks(first, second, self.blocks, stride=2), *_blocks(second, third, self.blocks, stride=2))
-            return nn.Sequential(*stages, _pool())
-
         if last == "block":
+            if width != 1:
+                raise ValueError(f"a single last block keeps its channels: width must be 1, got {width}")
             trunk = nn.Sequential(self.stages[0], self.stages[1], self.stages[2][:-1])
+            before, stride = (third, 1) if self.blocks > 1 else (second, 2)
+            private = [nn.Sequential(BasicBlock(before, third, stride), _pool()) for _ in range(branches)]
         else:
+            second, third = int(second * width), int(third * width)
             trunk = nn.Sequential(self.stages[0])
-        return trunk, nn.ModuleList(_initialise(branch()) for _ in range(branches)), third
+            private = [self._private_stages(first, second, third) for _ in range(branches)]
+        return trunk, nn.ModuleList(map(_initialise, private)), third
+
+    def _private_stages(self, first: int, second: int, third: int) -> nn.Sequential:
+        middle = _blocks(first, second, self.blocks, stride=2)
+        return nn.Sequential(*middle, *_blocks(second, third, self.blocks, stride=2), _pool())
 
 
 class BasicBlock(nn.Module):
