@@ -63,7 +63,7 @@ def _off(value: Any) -> bool:
 
 
 def _without_off(value: Any) -> Any:
-    """Options without those that are off (None, False, empty), so that a new switch leaves the keys of old runs alone."""
+    """Without what is off (None, False, empty), so that a new switch leaves the keys of old runs alone."""
     if not isinstance(value, Mapping):
         return value
     kept = {key: _without_off(inner) for key, inner in value.items()}
