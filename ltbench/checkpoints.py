@@ -51,7 +51,7 @@ def save(folder: Path, key: str, progress: Progress, tensors: dict[str, Tensor])
 
 def load(folder: Path, key: str) -> tuple[Progress, dict[str, Tensor], list[str]] | None:
     """The newest whole checkpoint of that run: progress, tensors, and a word on each damaged one; None without any."""
-    complaints = []
+    complaints: list[str] = []
     for path in _found(folder):
         try:
             progress, tensors = _load_one(path, key)

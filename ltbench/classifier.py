@@ -1,5 +1,7 @@
 """The shape that most methods share: features, one head per expert, logits averaged."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ class Classifier(Method):
     """
 
     backbone: nn.Module
-    heads: nn.ModuleList  # [E]
+    heads: Any  # nn.ModuleList of E heads; Any, for what a head has that a Module has not
 
     def features(self, image: Tensor) -> Tensor:
         """[E, B, D] what each head gets to see."""

@@ -171,7 +171,7 @@ def gradients(trials: Trials) -> None:
     lonely: set[str] = set()
     for i, t in enumerate(_clocks(trials)):
         method = trials.fresh().train()
-        sum(method(t, *trials.batches(t)).values()).backward()  # type: ignore[union-attr]
+        sum(method(t, *trials.batches(t)).values()).backward()
         missed = {name for name, p in method.named_parameters() if p.requires_grad and p.grad is None}
         lonely = missed if i == 0 else lonely & missed
     _need(not lonely, f"no gradient reaches {', '.join(sorted(lonely))}")

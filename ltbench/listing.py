@@ -49,7 +49,7 @@ def _method(name: str, cls: Any) -> dict[str, Any]:
     return {
         "name": name,
         "paper": cls.paper,
-        "summary": inspect.getdoc(cls).splitlines()[0] if cls.__doc__ else "",
+        "summary": (inspect.getdoc(cls) or "").partition("\n")[0],
         "options": {option.name: option.default for option in registry.describe(cls)},
         "origin": registry.origin(cls),
     }

@@ -1,8 +1,16 @@
 """Losses as pure functions. logits: [B, C], fp32; target: [B] class numbers or [B, C] shares of mixed labels."""
 
+from collections.abc import Iterable
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of scalar terms, added in their order."""
+    return reduce(torch.add, terms)
 
 
 def as_shares(target: Tensor, classes: int) -> Tensor:

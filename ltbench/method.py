@@ -138,9 +138,13 @@ class Method(nn.Module):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.register_buffer("counts", problem.counts.float())
-        self.counts: Tensor
         # plain dicts are no modules: a parent is never saved, counted, broadcast or optimised
         self.parents: dict[str, Method] = {}
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Modules and buffers, which nn.Module's own hint calls Tensor | Module."""
 
     # Planning: asked with all options, before anything is built.
     @classmethod

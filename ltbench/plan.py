@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -72,7 +72,7 @@ class Plan:
         rows = [row for row in self.rows if not wanted or row.label in wanted]
         keys = {key for row in rows for seed, key in row.keys.items() if not seeds or int(seed) in seeds}
         needed: set[str] = set()
-        for key, run in reversed(self.runs.items()):
+        for key, run in reversed(list(self.runs.items())):
             if key in keys or key in needed:
                 needed |= {key, *(parent.key for parent in run.parents.values())}
         return {key: run for key, run in self.runs.items() if key in needed}
@@ -88,7 +88,7 @@ def make(suite: Suite, folder: Path) -> Plan:
     for data, backbone in product(suite.data, suite.backbones):
         dataset = open_dataset(data, folder)
         for entry, ref, recipe in entries:
-            visit = _Visitor(plan, dataset, backbone, lambda ref=ref, entry=entry: suite.where("methods", entry.index))
+            visit = _Visitor(plan, dataset, backbone, suite.where("methods", entry.index))
             plan.rows.append(visit.row(entry, ref, recipe))
     _refuse_twins(plan)
     _baseline(suite, plan.rows)
@@ -118,7 +118,7 @@ class _Visitor:
     plan: Plan
     dataset: Dataset
     backbone: str
-    where: Callable[[], str]
+    where: str  # the entry in the suite file, for messages
 
     def row(self, entry: Entry, ref: Ref, recipe: Recipe) -> Row:
         suite, data = self.plan.suite, self.dataset
@@ -143,9 +143,9 @@ class _Visitor:
         here = (ref.method, digest(registry.canonical(ref.options)), ref.seed, ref.part)
         if here in trail:
             chain = " -> ".join(step[0] for step in (*trail[trail.index(here) :], here))
-            raise LtbenchError(f"{self.where()}: a cycle: {chain}")
+            raise LtbenchError(f"{self.where}: a cycle: {chain}")
         if len(trail) > 20:
-            raise LtbenchError(f"{self.where()}: more than 20 runs need one another: {label}")
+            raise LtbenchError(f"{self.where}: more than 20 runs need one another: {label}")
         parents = {}
         for role, asked in self._needs(cls, ref).items():
             parent = self._parent(cls, role, asked, ref, (*trail, here))
@@ -170,7 +170,7 @@ class _Visitor:
         try:
             return cls.needs(ref.options)
         except ValueError as error:
-            raise LtbenchError(f"{self.where()}: {ref.method}: {error}") from None
+            raise LtbenchError(f"{self.where}: {ref.method}: {error}") from None
 
     def _parent(self, cls: Any, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:
         """The run that fills a role: same data and backbone, the suite's recipe, the child's seed and its offset."""
@@ -180,7 +180,7 @@ class _Visitor:
         lacking = [want for want in asked.wants if want not in offers]
         if lacking:
             raise LtbenchError(
-                f"{self.where()}: {child.method} cannot start from {label}: it offers no {' and no '.join(lacking)}"
+                f"{self.where}: {child.method} cannot start from {label}: it offers no {' and no '.join(lacking)}"
             )
         part = asked.part if child.part == "all" else child.part
         ref = Ref(asked.method, options, child.seed + asked.seed, part)

@@ -160,7 +160,6 @@ def plugin_hash(cls: type) -> str:
 # Options
 
 
-@cache
 def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
     """name -> (annotation, default) of each option, in the order of the signature."""
     hints = get_type_hints(cls.__init__, include_extras=True)
@@ -195,7 +194,7 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
     plain = {key: pair for key, pair in known.items() if not _is_ref(pair[1])}
     values: dict[str, Any] = {}
     try:
-        model = _model(cls)(**{key: value for key, value in given.items() if key in plain})
+        model = _model(name)(**{key: value for key, value in given.items() if key in plain})
         values = {key: getattr(model, key) for key in plain}
     except pydantic.ValidationError as error:
         faults += explain(error, known)
@@ -211,9 +210,10 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
 
 
 @cache
-def _model(cls: type[Method]) -> type[pydantic.BaseModel]:
-    fields = {key: pair for key, pair in signature(cls).items() if not _is_ref(pair[1])}
-    return pydantic.create_model(cls.__name__, __config__=pydantic.ConfigDict(extra="forbid", strict=True), **fields)  # type: ignore[call-overload,no-any-return]
+def _model(name: str) -> type[pydantic.BaseModel]:
+    cls = get(name)
+    fields: dict[str, Any] = {key: pair for key, pair in signature(cls).items() if not _is_ref(pair[1])}
+    return pydantic.create_model(cls.__name__, __config__=pydantic.ConfigDict(extra="forbid", strict=True), **fields)
 
 
 def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
@@ -222,8 +222,9 @@ def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
 
     if isinstance(given, Ref):
         return replace(given, options=resolve(given.method, given.options, trail))
+    options: Any = {}
     if isinstance(given, str):
-        name, options = given, {}
+        name = given
     elif isinstance(given, Mapping) and len(given) == 1:
         ((name, options),) = given.items()
     else:

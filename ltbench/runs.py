@@ -87,7 +87,7 @@ def outstanding(chosen: Mapping[str, RunSpec], settings: Settings) -> dict[str, 
     """key -> why it must be carried out, parents first: no final record yet, or weights that a child lacks."""
     todo: dict[str, str] = {}
     lacking: set[str] = set()
-    for key, spec in reversed(chosen.items()):
+    for key, spec in reversed(list(chosen.items())):
         if done(spec, settings) is None:
             todo[key] = "not done"
         elif key in lacking and not has_weights(spec, settings):
@@ -317,7 +317,7 @@ def construct(spec: RunSpec, train: Images, accelerator: Accelerator) -> Method:
     device = accelerator.device
     problem = Problem(train.counts.cpu(), train.size, lambda: backbones.build(spec.backbone))
     method = registry.get(spec.ref.method)(problem, **spec.ref.options)
-    return method.to(device=device, memory_format=torch.channels_last)
+    return method.to(device).to(memory_format=torch.channels_last)
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:

@@ -81,7 +81,8 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
     document = strict_yaml.read(path)
     document = _with_sets(document, sets)
     _check_top(document)
-    value, faults = document.value, []
+    value = document.value
+    faults: list[str] = []
     data = tuple(_data(document, path, item, faults) for path, item in _listed("data", value["data"]))
     nets = tuple(_backbone(document, path, item, faults) for path, item in _listed("backbone", value["backbone"]))
     recipe = _recipe(document, value["recipe"], faults)

@@ -70,4 +70,4 @@ class CRT(Classifier):
 
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of each head by itself."""
-        return {"ce": sum(losses.cross_entropy(logits, batch.target) for logits in self.experts(batch.image))}
+        return {"ce": losses.total(losses.cross_entropy(logits, batch.target) for logits in self.experts(batch.image))}

@@ -72,12 +72,14 @@ class RIDE(Classifier):
         # In the published code a diversity of exactly 0 silently trains the mean's logits jointly; here that is asked
         # for with joint=true, and diversity=0 keeps the individual losses.
         judged = [mean] * len(experts) if self.joint else experts
-        terms = {self.base_loss: sum(self.individual(logits, target, late) for logits in judged)}
+        terms: dict[str, Tensor] = {
+            self.base_loss: losses.total(self.individual(logits, target, late) for logits in judged)
+        }
         if len(experts) > 1:
             # Eq. 5, with the published code's mean in place of the paper's average over pairs, gradient stopped, and
             # its factor of the squared temperature, as in distillation.
             heat = self.temperatures if late else torch.ones_like(self.temperatures)
-            apart = sum(losses.divergence(logits, mean, heat) for logits in experts)
+            apart = losses.total(losses.divergence(logits, mean, heat) for logits in experts)
             terms["diversity"] = self.diversity * heat.mean() ** 2 * apart
         return terms
 

@@ -34,7 +34,8 @@ class CifarResNet(Backbone):
         if last == "block":
             if width != 1:
                 raise ValueError(f"a single last block keeps its channels: width must be 1, got {width}")
-            trunk = nn.Sequential(self.stages[0], self.stages[1], self.stages[2][:-1])
+            *shared, _ = self.stages[2].children()
+            trunk = nn.Sequential(self.stages[0], self.stages[1], nn.Sequential(*shared))
             before, stride = (third, 1) if self.blocks > 1 else (second, 2)
             private = [nn.Sequential(BasicBlock(before, third, stride), _pool()) for _ in range(branches)]
         else:

@@ -30,4 +30,4 @@ def row_fingerprint(rows: np.ndarray) -> str:
 
 def pixel_fingerprint(images: np.ndarray) -> str:
     """sha256 of uint8 images [N, H, W, 3]."""
-    return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
