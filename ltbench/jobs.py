@@ -76,6 +76,7 @@ def _here(
     """One after another in this process, which is one of several that train each run together."""
     ended: dict[str, Status] = {}
     for spec in todo:
+        runs.wait_for_all()  # a child's weights are written by the first process alone
         try:
             ended[spec.key] = runs.execute(
                 spec, runs.parents_of(spec, plan), settings, report, lambda: bool(stop)

@@ -36,7 +36,7 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(_text, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def parse(text: str) -> Ref:
@@ -57,8 +57,10 @@ def _grammar(text: str) -> Any:
         key, equals, value = part.partition("=")
         if not equals:
             raise LtbenchError(f"{text!r} is no label: {part.strip()!r} is not option=value")
-        value = value.strip()
-        options[key.strip()] = _grammar(value) if re.match(r"[A-Za-z_]\w*\(", value) else strict_yaml.parse_value(value)
+        key, value = key.strip(), value.strip()
+        if key in options:
+            raise LtbenchError(f"{text!r} is no label: {key} stands in it twice")
+        options[key] = _grammar(value) if re.match(r"[A-Za-z_]\w*\(", value) else strict_yaml.parse_value(value)
     return {name: options} if options else name
 
 
@@ -66,7 +68,7 @@ def _split(text: str) -> list[str]:
     """The parts between commas that stand in no bracket."""
     parts, depth = [""], 0
     for char in text:
-        depth += (char in "([") - (char in ")]")
+        depth += (char in "([{") - (char in ")]}")
         if char == "," and depth == 0:
             parts.append("")
         else:

@@ -11,10 +11,14 @@ def profile_counts(head: int, classes: int, imbalance: float, profile: str = "ex
     has the smallest count. Raises ValueError where a class would be left without an image.
     """
     rarest = 1 / imbalance
+
+    def down(count: float) -> int:
+        return int(count + 1e-9)  # 49 * (1 / 49) is a little less than 1
+
     if profile == "exp":
-        counts = [int(head * rarest ** (c / max(1, classes - 1))) for c in range(classes)]
+        counts = [down(head * rarest ** (c / max(1, classes - 1))) for c in range(classes)]
     elif profile == "step":
-        counts = [head] * (classes // 2) + [int(head * rarest)] * (classes - classes // 2)
+        counts = [head] * (classes // 2) + [down(head * rarest)] * (classes - classes // 2)
     else:
         raise ValueError(f"profile {profile!r}: exp or step")
     if min(counts) < 1:

@@ -213,7 +213,9 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
 def _model(name: str) -> type[pydantic.BaseModel]:
     cls = get(name)
     fields: dict[str, Any] = {key: pair for key, pair in signature(cls).items() if not _is_ref(pair[1])}
-    return pydantic.create_model(cls.__name__, __config__=pydantic.ConfigDict(extra="forbid", strict=True), **fields)
+    return pydantic.create_model(
+        cls.__name__, __config__=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields
+    )
 
 
 def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:

@@ -31,6 +31,7 @@ from .evaluate import Evaluation, evaluate
 from .heads import LinearHead
 from .method import Method, Problem
 from .plan import RunSpec
+from .recipe import ADAPTER
 from .record import Record, Status
 from .trainer import DivergedError, Fit, Interrupted, Progress
 
@@ -156,7 +157,7 @@ def describe(spec: RunSpec) -> Record:
             "status": "failed",
             "label": spec.label,
             "data": {**dataset_card, "fingerprints": spec.identity.fingerprints},
-            "suite_recipe": asdict(spec.suite_recipe),
+            "suite_recipe": ADAPTER.dump_python(spec.suite_recipe, mode="json"),
             "parents": spec.parents,
             "source": registry.source_hash(registry.get(spec.ref.method)),
         }
@@ -324,6 +325,12 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     """Accelerate for this device and precision; runs of one process may differ in both."""
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def wait_for_all() -> None:
+    """Wait until all processes that train together are here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 @cache

@@ -88,9 +88,9 @@ def read(path: str | Path) -> Document:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _fault(name, 1, "no such file") from None
+        raise LtbenchError(f"{name}: no such file") from None
     except IsADirectoryError:
-        raise _fault(name, 1, "is a directory, not a file") from None
+        raise LtbenchError(f"{name}: is a directory, not a file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _fault(name, 1, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MAX_BYTES:

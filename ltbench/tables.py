@@ -73,14 +73,14 @@ def _suite_rows(
                 "status": status, "reason": reason, **spread,
                 "gain": {"baseline": baseline, **gain(tops[row.block, row.label], over)} if differs else None,
                 "params": any_record.parameters if any_record else None,
-                "macs": any_record.macs if any_record else None,
+                "macs": round(any_record.macs) if any_record else None,
                 "macs_used": _mean(r.macs_used for r in have.values()),
                 "images_per_second": _mean(r.volatile.images_per_second for r in have.values()),
                 "seconds": _mean(r.volatile.seconds for r in have.values()),
                 "commits": sorted({_commit(r) for r in have.values()}),
                 "devices": sorted({r.volatile.device for r in have.values()}),
                 "groups": list(options.groups or any_record.data.groups) if any_record else None,
-                "fingerprint": any_record.data.fingerprints["rows"] if any_record else None,
+                "fingerprints": any_record.data.fingerprints if any_record else None,
                 "reported": None, "block": row.block,
             }
         )  # fmt: skip
@@ -235,7 +235,7 @@ def footer(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not ran:
         return ["Nothing has run."]
     commits, devices = (sorted({x for row in ran for x in row[key]}) for key in ("commits", "devices"))
-    many, few = ran[0]["groups"]
+    (many, few), prints = ran[0]["groups"], ran[0]["fingerprints"]
     several = any(row["n"] > 1 for row in ran)
     spread = "± is Student's 95 % half-width over seeds" if several else "one seed: no interval"
     baseline = next((row["gain"]["baseline"] for row in rows if row["gain"]), None)
@@ -243,7 +243,7 @@ def footer(rows: Sequence[dict[str, Any]]) -> list[str]:
         f"Top-1 in per cent at the last epoch; {spread}; n seeds."
         + (f" Gain: over {baseline}, paired by seed." if baseline else ""),
         f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and linear layers.",
-        f"Images {ran[0]['fingerprint'][:12]}, commit {', '.join(commits)}, {', '.join(devices)}.",
+        f"Rows {prints['rows'][:8]}, pixels {prints['train'][:8]}, commit {', '.join(commits)}, {', '.join(devices)}.",
         *(f"{row['label']}: {row['reason']}" for row in rows if row["reason"]),
     ]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .data.draws import seed_of
 from .data.memory import Epoch, Images, Share
+from .errors import LtbenchError
 from .method import Batch, Clock, Method
 from .recipe import Recipe
 
@@ -55,6 +56,10 @@ class Fit:
         if self.recipe.epochs == 0:
             return
         share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        if self.recipe.batch_size % share.world:
+            raise LtbenchError(
+                f"recipe.batch_size {self.recipe.batch_size} cannot be divided by {share.world} processes"
+            )
         per_epoch = self.data.steps(self.recipe, share.world)
         steps = per_epoch * self.recipe.epochs
         self.optimizer = make_optimizer(self.method, self.recipe, self.accelerator.device)

@@ -7,7 +7,7 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from ltbench import Batch, Clock, HeadKind, Problem, Ref, losses, register
+from ltbench import Batch, Clock, Problem, Ref, losses, register
 
 from .ride import RIDE
 
@@ -24,11 +24,10 @@ class RIDEDistill(RIDE):
         teacher: Ref = Ref("ride", {"experts": 6}),
         temperature: Annotated[float, Gt(0)] = 1.5,
         strength: Annotated[float, Ge(0)] = 1.0,
-        head: HeadKind = "cosine",
         diversity: float = -0.45,
         width: Annotated[float, Interval(gt=0, le=1)] = 0.75,
     ) -> None:
-        super().__init__(problem, experts=experts, head=head, diversity=diversity, width=width)
+        super().__init__(problem, experts=experts, diversity=diversity, width=width)
         self.temperature, self.strength = temperature, strength
 
     @classmethod

@@ -40,6 +40,8 @@ class CifarResNet(Backbone):
             private = [nn.Sequential(BasicBlock(before, third, stride), _pool()) for _ in range(branches)]
         else:
             second, third = int(second * width), int(third * width)
+            if not second:
+                raise ValueError(f"width {width} leaves no channel of {self.dims[1]}")
             trunk = nn.Sequential(self.stages[0])
             private = [self._private_stages(first, second, third) for _ in range(branches)]
         return trunk, nn.ModuleList(map(_initialise, private)), third

@@ -30,16 +30,24 @@ class Draws(NamedTuple):
 
 def draw(augment: tuple[str, ...], views: int, positions: int, size: int, place: tuple[object, ...]) -> Draws:
     """The draws of one epoch: a function of place (run seed, stream, epoch) alone. size: pixels a side."""
-    random, shape = generator(*place), (views, positions)
+    random = generator(*place)
+    # View after view, so that the first one's draws do not depend on how many there are.
+    drawn = [_draw_view(augment, positions, size, random) for _ in range(views)]
+    return Draws(torch.stack([turn for turn, _ in drawn]), torch.stack([shift for _, shift in drawn]))
+
+
+def _draw_view(augment: tuple[str, ...], positions: int, size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     # All are drawn, whatever is used, so that a recipe without rotation crops as one with it.
-    flip = torch.randint(0, 2, shape, generator=random)
-    down = torch.randint(0, 2 * PAD + 1, shape, generator=random)
-    right = torch.randint(0, 2 * PAD + 1, shape, generator=random)
-    angle = torch.randint(0, ANGLES, shape, generator=random)
+    flip = torch.randint(0, 2, (positions,), generator=random)
+    down = torch.randint(0, 2 * PAD + 1, (positions,), generator=random)
+    right = torch.randint(0, 2 * PAD + 1, (positions,), generator=random)
+    angle = torch.randint(0, ANGLES, (positions,), generator=random)
     if "crop" not in augment:
-        down, right = torch.full(shape, PAD), torch.full(shape, PAD)
-    turn = (angle if "rotate15" in augment else torch.full(shape, UPRIGHT)) + (ANGLES + 1) * flip * ("flip" in augment)
-    return Draws(turn, down * (size + 2 * PAD) + right)
+        down, right = torch.full_like(down, PAD), torch.full_like(right, PAD)
+    turn = (angle if "rotate15" in augment else torch.full_like(angle, UPRIGHT)) + (ANGLES + 1) * flip * (
+        "flip" in augment
+    )
+    return turn, down * (size + 2 * PAD) + right
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,47 @@
+# make quickstart   environment, installation, and the quick suite with its leaderboard
+# make test         the tests; make test-slow: those of minutes
+# make check        lint, format, types
+#
+# All of it lives in .venv. PYTHON=... chooses another interpreter than the first that is new enough.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHONS := $(strip $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14)
+
+.PHONY: quickstart test test-slow check
+
+quickstart: $(VENV)/.installed
+	$(BIN)/ltbench run quick
+
+# one thread a test: the workers are what runs side by side
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+$(VENV)/.made:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "$$python -m venv $(VENV)"; \
+	    $$python -m venv $(VENV) && touch $@; exit; \
+	  fi; \
+	done; \
+	echo "error: no Python 3.11 or newer with the venv module (tried: $(PYTHONS))." >&2; \
+	echo "Install one (Debian, Ubuntu: python3-venv too), or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+	exit 1
+
+# pip reads dependency groups since 25.1
+$(VENV)/.installed: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --group dev
+	touch $@

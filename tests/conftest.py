@@ -1,0 +1,38 @@
+"""What all tests share: one thread, and where the real data lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
+
+import pytest
+import torch
+
+from ltbench.data import glyphs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """One thread: the order of floating-point sums, and so the numbers, do not hang on the machine's cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cifar100() -> Path:
+    """The folder that holds cifar-100-python/."""
+    folder = os.environ.get("LTBENCH_DATA")
+    if not folder:
+        pytest.skip("needs CIFAR-100: $LTBENCH_DATA is not set")
+    if not (Path(folder) / "cifar-100-python").is_dir():
+        pytest.skip(f"needs CIFAR-100: {folder} ($LTBENCH_DATA) holds no cifar-100-python/")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which the glyphs are drawn already."""
+    folder = tmp_path_factory.mktemp("data")
+    glyphs.load(folder)
+    return folder

@@ -1,0 +1,38 @@
+"""The contract of DESIGN section 8 over every registered method, and over the variants that stress the interface."""
+
+import pytest
+
+from ltbench import contract, labels, registry
+
+VARIANTS = [
+    "ce(head=cosine)",
+    "crt(base=ldam_drw)",
+    "crt(base=ride(loss=ce, head=linear))",
+    "lws(base=ride(loss=ce, head=linear))",
+    "lws(base=crt)",
+    "tau_norm(base=ride(loss=ce, head=linear))",
+    "ncm(base=ride)",
+    "ride(experts=1)",
+    "ride(experts=2, loss=focal, head=linear)",
+    "ride(experts=3, joint=true)",
+    "ride(experts=3, diversity=0)",
+    "ride_ea(base=ride_distill)",
+]
+
+
+@pytest.fixture(scope="module")
+def trials():
+    """One set of trials per label: parents are trained once, not once for each test."""
+    made: dict[str, contract.Trials] = {}
+    return lambda label: made.setdefault(label, contract.Trials(labels.parse(label)))
+
+
+@pytest.mark.parametrize("test", contract.TESTS)
+@pytest.mark.parametrize("label", [*registry.available(), *VARIANTS])
+def test_contract(trials, label, test):
+    contract.TESTS[test](trials(label))
+
+
+def test_every_built_in_names_its_paper():
+    without = [name for name, cls in registry.available().items() if not cls.paper and name != "ce"]
+    assert not without

@@ -1,0 +1,98 @@
+"""The contract tests can fail: each catches a method that breaks one promise."""
+
+import pytest
+import torch
+from torch import nn
+
+from ltbench import Prediction, Ref, losses, registry
+from ltbench.contract import TESTS, BrokenContract, Trials
+
+
+def broken(name, **members):
+    """ce with some members replaced, registered for this test run."""
+    ce = registry.get("ce")
+    if f"broken_{name}" not in registry._METHODS:
+        registry.register(f"broken_{name}")(type(f"Broken{name}", (ce,), {"__doc__": "Broken.", **members}))
+    return Trials(Ref(f"broken_{name}"))
+
+
+@pytest.fixture(autouse=True)
+def forget_broken_methods():
+    yield
+    for name in [name for name in registry._METHODS if name.startswith("broken_")]:
+        del registry._METHODS[name]
+
+
+def test_a_loss_that_is_not_finite_is_caught():
+    trials = broken("nan", loss=lambda self, t, batch: {"ce": self.logits(batch.image).sum() * float("nan")})
+    with pytest.raises(BrokenContract, match="ce not finite"):
+        TESTS["finite_loss"](trials)
+
+
+def test_a_loss_that_keeps_state_is_caught():
+    def loss(self, t, batch):
+        self.seen = t.step
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
+
+    with pytest.raises(BrokenContract, match="changed an attribute"):
+        TESTS["finite_loss"](broken("state", loss=loss))
+
+
+def test_a_parameter_without_gradient_is_caught():
+    def build(self, problem):
+        registry.get("ce").__init__(self, problem)
+        self.idle = nn.Parameter(torch.zeros(3))
+
+    with pytest.raises(BrokenContract, match="no gradient reaches idle"):
+        TESTS["gradients"](broken("idle", __init__=build))
+
+
+def test_a_prediction_of_wrong_shape_is_caught():
+    trials = broken("shape", predict=lambda self, image: Prediction(self.logits(image)[:, :2]))
+    with pytest.raises(BrokenContract, match="gives logits"):
+        TESTS["predicts"](trials)
+
+
+def test_a_prediction_that_changes_state_is_caught():
+    def predict(self, image):
+        self.counts += 1
+        return Prediction(self.logits(image))
+
+    with pytest.raises(BrokenContract, match="predict changed"):
+        TESTS["predicts"](broken("changing", predict=predict))
+
+
+def test_what_begin_learns_outside_buffers_is_caught():
+    def begin(self, parents, data):
+        self.shift = data.counts.log()
+
+    def predict(self, image):
+        return Prediction(self.logits(image) - getattr(self, "shift", 0))
+
+    with pytest.raises(BrokenContract, match="reloaded without parents"):
+        TESTS["round_trip"](broken("attribute", begin=begin, predict=predict))
+
+
+def test_random_draws_outside_torch_are_caught():
+    import numpy as np
+
+    def loss(self, t, batch):
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target) * float(np.random.rand())}
+
+    with pytest.raises(BrokenContract, match="two runs of one seed differ"):
+        TESTS["seeded"](broken("random", loss=loss))
+
+
+def test_a_count_of_its_own_breaks_resume():
+    def loss(self, t, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target) * (1 + self.calls)}
+
+    with pytest.raises(BrokenContract, match="and resumed, it ends otherwise"):
+        TESTS["resumed"](broken("counting", loss=loss))
+
+
+def test_a_method_that_does_not_learn_is_caught():
+    trials = broken("still", loss=lambda self, t, batch: {"ce": 0 * self.logits(batch.image).sum()})
+    with pytest.raises(BrokenContract, match="% right"):
+        TESTS["learns"](trials)

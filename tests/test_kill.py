@@ -1,0 +1,137 @@
+"""A real process, killed for real in the middle of an epoch: the same command goes on, to the same bits."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import tiny
+
+
+def command(folder: Path, data: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "ltbench", "run", str(folder / "tiny.yaml"), "--data", str(data), "--jobs", "1",
+        "--results", str(folder / "results"), "--runs", str(folder / "runs"), "--checkpoint", "0", "--device", "cpu",
+        *more,
+    ]  # fmt: skip
+
+
+def start(folder: Path, data: Path) -> subprocess.Popen[str]:
+    with open(folder / "stderr.txt", "w") as told:
+        return subprocess.Popen(
+            command(folder, data), cwd=folder, stderr=told, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+
+
+def all_gone(group: int, within: float) -> bool:
+    """Whether no process of the group is left, after some seconds at most; a zombie has gone."""
+    limit = time.monotonic() + within
+    while time.monotonic() < limit:
+        living = [
+            p for p in psutil.process_iter(["status"]) if p.info["status"] != psutil.STATUS_ZOMBIE and _in(p.pid, group)
+        ]
+        if not living:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _in(pid: int, group: int) -> bool:
+    try:
+        return os.getpgid(pid) == group
+    except ProcessLookupError:
+        return False
+
+
+def steps_saved(folder: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in folder.glob("runs/*/step-*"))
+
+
+def wait_for_step(folder: Path, process: subprocess.Popen[str], step: int) -> None:
+    limit = time.monotonic() + 90
+    while not any(saved >= step for saved in steps_saved(folder)):
+        assert process.poll() is None, (folder / "stderr.txt").read_text()
+        assert time.monotonic() < limit, "no checkpoint in time"
+        time.sleep(0.01)
+
+
+def finish(folder: Path, data: Path) -> None:
+    done = subprocess.run(command(folder, data), cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def outcome(folder: Path) -> tuple[dict, bytes]:
+    (path,) = folder.glob("results/tiny/ride-*.json")
+    body = json.loads(path.read_text())
+    del body["volatile"]
+    (weights,) = folder.glob("runs/ride-*/weights.safetensors")
+    return body, weights.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, glyph_cache):
+    folder = tmp_path_factory.mktemp("whole")
+    tiny.write(folder, "ride: {experts: 2}")
+    finish(folder, glyph_cache)
+    return outcome(folder)
+
+
+def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(tmp_path, glyph_cache, expected):
+    tiny.write(tmp_path, "ride: {experts: 2}")
+    process = start(tmp_path, glyph_cache)
+    wait_for_step(tmp_path, process, 2)
+    os.killpg(process.pid, signal.SIGKILL)  # the worker too: nobody is left to tidy up
+    process.wait()
+    assert not list(tmp_path.glob("results/tiny/ride-*.json"))
+    finish(tmp_path, glyph_cache)
+    (log,) = tmp_path.glob("runs/ride-*/log.txt")
+    (step,) = re.findall(r"resumed at step (\d+)", log.read_text())
+    assert int(step) >= 2
+    assert outcome(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_a_signal_stops_it_at_the_next_step_and_leaves_no_orphan(tmp_path, glyph_cache, expected, number, code):
+    tiny.write(tmp_path, "ride: {experts: 2}")
+    process = start(tmp_path, glyph_cache)
+    wait_for_step(tmp_path, process, 1)
+    os.killpg(process.pid, number)  # as a terminal does: the whole group
+    assert process.wait(timeout=30) == code
+    assert all_gone(process.pid, within=10)
+    finish(tmp_path, glyph_cache)
+    assert outcome(tmp_path) == expected
+
+
+def test_workers_do_not_outlive_their_parent(tmp_path, glyph_cache):
+    tiny.write(tmp_path, "ride: {experts: 6}")
+    process = start(tmp_path, glyph_cache)
+    wait_for_step(tmp_path, process, 1)
+    os.kill(process.pid, signal.SIGKILL)  # the parent alone
+    process.wait()
+    gone = all_gone(process.pid, within=30)
+    if not gone:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert gone, "a worker trained on without its parent"
+
+
+def test_a_second_run_does_nothing(tmp_path, glyph_cache):
+    tiny.write(tmp_path, "ce")
+    finish(tmp_path, glyph_cache)
+    files = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
+    finish(tmp_path, glyph_cache)
+    assert files == {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()
+    }
+
+
+def test_a_dry_run_writes_nothing(tmp_path, glyph_cache):
+    tiny.write(tmp_path, "ce")
+    done = subprocess.run([*command(tmp_path, glyph_cache), "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "1 to do" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]

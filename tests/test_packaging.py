@@ -1,0 +1,183 @@
+"""What is shipped, what may import what, and what must answer without torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ltbench
+from ltbench import registry
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+HEAVY = ("torch", "torchvision", "accelerate")
+BLIND = ("trainer", "evaluate", "runs", "jobs", "plan", "record", "tables", "scores")  # know no method by name
+
+
+# What is shipped
+
+
+def test_the_package_list_is_the_folders() -> None:
+    inner = (path.parent.relative_to(ROOT) for path in (ROOT / "ltbench").rglob("__init__.py"))
+    folders = {".".join(folder.parts) for folder in inner} | {"ltbench.methods", "ltbench.suites"}
+    setuptools = PYPROJECT["tool"]["setuptools"]
+    assert set(setuptools["packages"]) == folders
+    for name, folder in setuptools["package-dir"].items():
+        assert (ROOT / folder / "__init__.py").is_file(), name
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "ltbench" / "py.typed").is_file()
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["ltbench"]
+
+
+def test_one_version() -> None:
+    assert PYPROJECT["project"]["version"] == ltbench.__version__
+
+
+def test_every_public_name_is_there() -> None:
+    for name in ltbench.__all__:
+        assert getattr(ltbench, name) is not None
+
+
+# What answers without torch
+
+CALL = f"""
+import sys
+from ltbench.cli import main
+try:
+    main()
+except SystemExit as end:
+    print([name for name in {HEAVY} if name in sys.modules], end.code)
+"""
+TOP_LEVEL = "data: {name: glyphs_lt}\nbackbone: resnet20\nrecipe: {epochs: 1}\nmethod: [ce]\n"
+
+
+def called(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """ltbench with these arguments; the last line it prints is the heavy modules it loaded, and its exit code."""
+    return subprocess.run(
+        [sys.executable, "-c", CALL, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+
+
+def test_the_import_brings_no_torch(tmp_path: Path) -> None:
+    code = f"import sys, ltbench; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_python_m_ltbench(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "ltbench", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "leaderboard" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "run --help", "list suites", "list backbones", "list datasets"])
+def test_help_and_lists_bring_no_torch(tmp_path: Path, arguments: str) -> None:
+    assert called(tmp_path, *arguments.split()).stdout.endswith("[] 0\n")
+
+
+@pytest.mark.parametrize("format", ["text", "md", "latex", "csv", "json", "html"])
+def test_the_table_brings_no_torch(tmp_path: Path, format: str) -> None:
+    plan = """{"suite": "s", "baseline": "ce", "rows": [{"label": "ce", "method": "ce", "data": "d", "backbone": "b",
+        "recipe": "r", "block": "x", "keys": {"0": "1a2b3c4d"}}]}"""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "plan.json").write_text(plan, encoding="utf-8")
+    done = called(tmp_path, "table", ".", "--format", format)
+    assert done.stdout.endswith("[] 0\n"), done.stderr
+    assert "ce" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TOP_LEVEL, "did you mean 'methods'?"),
+        ("data: [\n", "bad.yaml:2"),
+        ("data: {}\ndata: {}\n", "bad.yaml:2"),
+        ("data: !!python/name:os.system\n", "bad.yaml:1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_errors_of_yaml_and_of_top_level_keys_bring_no_torch(
+    tmp_path: Path, command: str, text: str, message: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
+    done = called(tmp_path, command, "bad.yaml")
+    assert done.stdout == "[] 2\n"
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# What may import what
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of each import, wherever it stands; a relative module keeps its dots; "" for whole modules."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (("." * node.level + (node.module or ""), alias.name) for alias in node.names)
+
+
+def ours(path: Path) -> set[str]:
+    """The modules of ltbench that a module of its top folder imports, the first part of their names."""
+    found = set()
+    for module, name in imported(path):
+        assert not module.startswith("ltbench"), f"{path.name} imports {module}: relative imports, please"
+        if module.startswith("."):
+            found.add(module[1:].partition(".")[0] or name)
+    return found
+
+
+def roots(path: Path) -> set[str]:
+    """The top names of the packages that a module imports."""
+    return {module.partition(".")[0] for module, _ in imported(path)} - {""}
+
+
+METHODS = sorted(path for path in (ROOT / "methods").glob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_a_method_imports_public_names_and_siblings_only(path: Path) -> None:
+    siblings = {f".{sibling.stem}" for sibling in METHODS}
+    for module, name in imported(path):
+        if module.startswith("."):
+            assert module in siblings, f"{module} is no sibling"
+        elif module.partition(".")[0] == "ltbench":
+            assert module == "ltbench" and name in ltbench.__all__, f"{module}.{name} is not public"
+
+
+def test_tables_read_records_only() -> None:
+    assert ours(ROOT / "ltbench/tables.py") <= {"record", "scores", "errors"}
+    assert ours(ROOT / "ltbench/scores.py") <= {"record"}
+    for name in ("tables", "scores", "record", "keys", "errors"):
+        assert not roots(ROOT / f"ltbench/{name}.py") & set(HEAVY), name
+
+
+def test_the_trainer_knows_no_registry() -> None:
+    assert ours(ROOT / "ltbench/trainer.py") <= {"method", "recipe", "data"}
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_no_method_is_known_by_name_or_by_class(name: str) -> None:
+    nodes = list(ast.walk(tree(ROOT / f"ltbench/{name}.py")))
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not texts & set(registry.available())
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("hasattr", "isinstance"):
+            asked = ast.unparse(node.args[0])
+            assert asked.rpartition(".")[2] not in ("method", "parent"), ast.unparse(node)

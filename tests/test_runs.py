@@ -1,0 +1,150 @@
+"""One run: its record, its weights, its parents; kills and resumes are in test_kill.py."""
+
+import json
+
+import pytest
+import tiny
+import torch
+
+from ltbench import checkpoints, record, registry, runs
+from ltbench.errors import LtbenchError
+from ltbench.trainer import Interrupted
+
+
+def test_every_kind_of_run_ends_in_a_record_that_reads_back(tmp_path, glyph_cache):
+    made = tiny.make(
+        tmp_path, glyph_cache, "ce, crt, tau_norm, ncm, bbn, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
+    )
+    where = tiny.settings(tmp_path, glyph_cache)
+    records = tiny.carry_out(made, where)
+    assert {r.status for r in records.values()} == {"complete"}, [r.reason for r in records.values()]
+    for spec in made.runs.values():
+        back = record.read(where.record_path(spec))
+        assert back == records[spec.label]
+        predicted = record.decode(back.predictions)
+        true = [c for c, n in enumerate(back.total) for _ in range(n)]
+        right = [0] * len(back.total)
+        for got, label in zip(predicted, true, strict=True):
+            right[label] += int(got == label)
+        assert right == list(back.right)
+        assert sum(back.calibration.count) == sum(back.total)
+    routed = records["ride_ea(base=ride(experts=2))"]
+    assert routed.macs_used <= routed.macs and 1 <= routed.per_image["experts_used"].mean <= 2
+    assert records["ce"].macs == records["ce"].macs_used
+
+
+def test_a_parent_is_left_as_it_was_and_shared(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "ce, crt, lws, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}")
+    assert len(made.runs) == 5, "a parent that is a row is one run"
+    where = tiny.settings(tmp_path, glyph_cache)
+    before = {}
+    for spec in made.runs.values():
+        parents = runs.parents_of(spec, made.runs)
+        runs.execute(spec, parents, where, lambda event: None)
+        for parent in parents.values():
+            weights = (where.folder(parent) / "weights.safetensors").read_bytes()
+            assert before.setdefault(parent.key, weights) == weights
+    ce, crt = (next(s for s in made.runs.values() if s.label == label) for label in ("ce", "crt"))
+    mine = checkpoints.load_final(where.folder(crt), crt.key, "weights")
+    theirs = checkpoints.load_final(where.folder(ce), ce.key, "weights")
+    shared = [name for name in theirs if name.startswith("backbone.")]
+    assert shared and all(torch.equal(theirs[name], mine[f"base.{name}"]) for name in shared), "buffers included"
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "ride: {experts: 2}")
+    (spec,) = made.runs.values()
+    whole = tiny.settings(tmp_path / "whole", glyph_cache)
+    expected = runs.execute(spec, {}, whole, lambda event: None)
+    broken, told, calls = tiny.settings(tmp_path / "broken", glyph_cache), [], iter(range(1000))
+    with pytest.raises(Interrupted):
+        runs.execute(spec, {}, broken, told.append, stop=lambda: next(calls) == 6)
+    assert not broken.record_path(spec).exists()
+    got = runs.execute(spec, {}, broken, told.append)
+    assert "resumed at step 7" in [event.text for event in told]
+    assert got.fixed() == expected.fixed()
+    weights = [(s.folder(spec) / "weights.safetensors").read_bytes() for s in (whole, broken)]
+    assert weights[0] == weights[1]
+    assert not list(broken.folder(spec).glob("step-*")), "checkpoints go once the record is there"
+
+
+def test_a_record_without_weights_is_trained_again_for_a_child_and_must_agree(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "ce, tau_norm")
+    where = tiny.settings(tmp_path, glyph_cache)
+    ce, tau = made.runs.values()
+    runs.execute(ce, {}, where, lambda event: None)
+    assert runs.outstanding(made.runs, where) == {tau.key: "not done"}
+    (where.folder(ce) / "weights.safetensors").write_bytes(b"damaged")
+    assert list(runs.outstanding(made.runs, where)) == [ce.key, tau.key]
+    before = where.record_path(ce).read_bytes()
+    assert runs.execute(ce, {}, where, lambda event: None).status == "complete"
+    assert where.record_path(ce).read_bytes() == before, "the first record stands"
+    body = json.loads(before)
+    body["parameters"] += 1
+    del body["sha256"]
+    volatile = body.pop("volatile")
+    record.write(record.Record.model_validate(body | {"volatile": volatile}), where.record_path(ce).parent)
+    again = runs.execute(ce, {}, where, lambda event: None)
+    assert again.status == "failed" and "contradicts" in again.reason
+
+
+class Boom(Exception):
+    pass
+
+
+def raising(error):
+    def loss(self, t, batch):
+        raise error
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Boom("loss went wrong"), "failed"), (torch.OutOfMemoryError("no room"), "oom"), (MemoryError("host"), "oom")],
+)
+def test_what_goes_wrong_in_a_run_is_its_status_and_reason(tmp_path, glyph_cache, monkeypatch, error, status):
+    monkeypatch.setattr(registry.get("ce"), "loss", raising(error))
+    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    (got,) = tiny.carry_out(made, where).values()
+    assert got.status == status and str(error) in got.reason
+    assert list(runs.outstanding(made.runs, where)), "failed and oom runs are run again"
+
+
+@pytest.mark.parametrize(("first", "value"), [(0, "nan"), (3, "inf"), (7, "nan")])
+def test_a_loss_that_is_not_finite_reaches_no_weight_and_is_named(tmp_path, glyph_cache, monkeypatch, first, value):
+    ce, seen = registry.get("ce"), []
+    loss = ce.loss
+
+    def poisoned(self, t, batch):
+        seen.append(self)
+        bad = float(value) if t.step == first else 1.0
+        return {**loss(self, t, batch), "extra": self.heads[0].bias.sum() * bad + (0.0 if bad == 1.0 else bad)}
+
+    monkeypatch.setattr(ce, "loss", poisoned)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    (got,) = tiny.carry_out(made, where).values()
+    assert got.status == "diverged" and f"extra was not finite at step {first}" in got.reason
+    assert all(torch.isfinite(p).all() for p in seen[-1].parameters()), "the update was not masked"
+    assert not runs.outstanding(made.runs, where), "a diverged run is final"
+
+
+def test_data_that_changed_since_the_plan_are_refused(tmp_path, glyph_cache):
+    from dataclasses import replace
+
+    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    (spec,) = made.runs.values()
+    other = replace(
+        spec, identity=replace(spec.identity, fingerprints={**spec.identity.fingerprints, "train": "0" * 64})
+    )
+    got = runs.execute(other, {}, where, lambda event: None)
+    assert got.status == "failed" and "has changed since the plan" in got.reason
+
+
+def test_a_damaged_record_is_no_reason_to_train_in_silence(tmp_path, glyph_cache):
+    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    (spec,) = made.runs.values()
+    where.record_path(spec).parent.mkdir(parents=True)
+    where.record_path(spec).write_text("{}")
+    with pytest.raises(LtbenchError, match="not a record"):
+        runs.done(spec, where)

@@ -1,0 +1,54 @@
+"""The tutorial of CONTRIBUTING.md, carried out to the letter."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a method")[2].partition("\n## ")[0]
+FILES = dict(re.findall(r"`([\w.]+)`:\n\n```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL))
+COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)).splitlines()
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """command -> what it printed."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    out = {}
+    for command in COMMANDS:
+        done = subprocess.run(command, shell=True, cwd=folder, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        out[" ".join(command.split()[:2])] = done.stdout
+    return out
+
+
+def test_the_tutorial_has_a_short_method_and_the_four_commands() -> None:
+    assert list(FILES) == ["my_balanced.py", "mine.yaml"]
+    assert len(FILES["my_balanced.py"].splitlines()) <= 25
+    assert [command.split()[1] for command in COMMANDS] == ["list", "check", "run", "table"]
+
+
+def test_the_method_is_listed(printed: dict[str, str]) -> None:
+    assert re.search(r"^my_balanced +Softmax cross-entropy", printed["ltbench list"], re.MULTILINE)
+
+
+def test_it_keeps_the_contract(printed: dict[str, str]) -> None:
+    lines = printed["ltbench check"].splitlines()
+    assert len(lines) >= 8
+    assert all(line.startswith("ok ") for line in lines)
+
+
+@pytest.mark.parametrize("command", ["ltbench run", "ltbench table"])
+def test_it_has_its_row(printed: dict[str, str], command: str) -> None:
+    assert re.search(r"^my_balanced +1 +\d+\.\d ", printed[command], re.MULTILINE)
+    assert re.search(r"^ce +1 +\d+\.\d ", printed[command], re.MULTILINE)
