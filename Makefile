@@ -1,6 +1,7 @@
 # make quickstart   environment, installation, and the quick suite with its leaderboard
 # make test         the tests; make test-slow: those of minutes
 # make check        lint, format, types
+# make leaderboard  the table in README.md, from the committed records
 #
 # All of it lives in .venv. PYTHON=... chooses another interpreter than the first that is new enough.
 
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := $(strip $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14)
 
-.PHONY: quickstart test test-slow check
+.PHONY: quickstart test test-slow check leaderboard
 
 quickstart: $(VENV)/.installed
 	$(BIN)/ltbench run quick
@@ -24,6 +25,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+leaderboard: $(VENV)/.installed
+	$(BIN)/python docs/leaderboard.py
 
 $(VENV)/.made:
 	@for python in $(PYTHONS); do \

@@ -76,6 +76,8 @@ class Trials:
         parents = {}
         for role, asked in self.cls.needs(self.ref.options).items():
             other = Trials(replace(asked, seed=0))
+            lacking = set(asked.wants) - set(other.cls.offers(other.ref.options))
+            _need(not lacking, f"{role} must offer {', '.join(lacking)}, which {asked.method} does not")
             method = other.fresh(asked.seed)
             other.fit(method, other.cls.recipe(recipe, other.ref.options), asked.seed)
             parents[role] = method.requires_grad_(False).eval()

@@ -17,6 +17,7 @@ from .errors import LtbenchError, near
 
 if TYPE_CHECKING:
     from .plan import Plan, RunSpec
+    from .record import Row
     from .runs import Settings
     from .suite import Suite
 
@@ -200,13 +201,14 @@ def _cost(spec: RunSpec, settings: Settings) -> float:
     return 3 * macs * len(dataset.train) * spec.recipe.epochs * len(method.streams())
 
 
-def show_plan(found: Sequence[Mapping[str, Any]], console: Console) -> None:
+def show_plan(found: Sequence[Mapping[str, Any]], skipped: Sequence[Row], console: Console) -> None:
     """The runs, a line each, and what they cost together."""
     from .progress import duration
 
     table = Table(box=None, pad_edge=False)
     for title in ("run", "seed", "epochs", "why", "status", "estimate"):
-        table.add_column(title, overflow="fold", justify="right" if title in ("seed", "epochs", "estimate") else "left")
+        right = title in ("seed", "epochs", "estimate")
+        table.add_column(title, justify="right" if right else "left", min_width=25 if title == "run" else None)
     for item in found:
         time = "" if item["seconds"] is None or item["status"] == "done" else duration(item["seconds"])
         reasons = "; ".join(item["why"])
@@ -223,3 +225,5 @@ def show_plan(found: Sequence[Mapping[str, Any]], console: Console) -> None:
     elif work:
         line += "; no record here yet tells this machine's rate"
     console.print(Text(line))
+    for row in skipped:
+        console.print(Text(f"skipped: {row.label} on {row.data}, {row.backbone}: {row.skip}"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import pydantic
 
@@ -174,8 +174,19 @@ def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
 def describe(cls: type[Method]) -> Iterator[Option]:
     """The options of a method, for listings."""
     for name, (kind, default) in signature(cls).items():
-        shown = "method" if _is_ref(default) else inspect.formatannotation(kind).replace("typing.", "")
-        yield Option(name, shown, canonical(default))
+        yield Option(name, "method" if _is_ref(default) else _plain(kind), canonical(default))
+
+
+def _plain(kind: Any) -> str:
+    """An annotation as people write it: int >= 1 <= 6, linear | cosine."""
+    if get_origin(kind) is Annotated:
+        base, *limits = get_args(kind)
+        signs = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+        bounds = [(sign, getattr(limit, name, None)) for limit in limits for name, sign in signs]
+        return " ".join([_plain(base), *(f"{sign} {bound}" for sign, bound in bounds if bound is not None)])
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, get_args(kind)))
+    return inspect.formatannotation(kind)
 
 
 def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) -> dict[str, Any]:

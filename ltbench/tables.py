@@ -313,7 +313,9 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
         table = Table(title=Text(heading(rows)), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
             first = column is columns[0]
-            table.add_column(column.title, justify="left" if first else "right", no_wrap=not first, overflow="fold")
+            # wide enough for ride_distill(experts=3, on a line of its own: labels are folded at their spaces
+            wide = min(24, max(len(row["label"]) for row in rows)) if first else None
+            table.add_column(column.title, justify="left" if first else "right", no_wrap=not first, min_width=wide)
         for row in rows:
             table.add_row(*(Text(column.text(row)) for column in columns))
         console.print(table)

@@ -14,7 +14,14 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 
 @register("ride")
 class RIDE(Classifier):
-    """Several experts on one trunk, pushed apart from their mean, averaged at test."""
+    """Several experts on one trunk, pushed apart from their mean, averaged at test.
+
+    loss: what each expert is trained by, with head cosine (which ldam needs) or linear; gamma is focal's.
+    diversity: the weight of the divergence from the mean, negative to push apart. width: the share of their channels
+    that the experts keep. joint: train the mean's logits instead of each expert's own. spread: how far the
+    temperatures of rare classes fall below 1 late in the run; drw_start: where that and re-weighting begin.
+    max_margin, scale, beta: LDAM's, as in ldam_drw.
+    """
 
     paper = "arXiv:2010.01809"
     shown = ("experts",)

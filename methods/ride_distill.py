@@ -14,7 +14,13 @@ from .ride import RIDE
 
 @register("ride_distill")
 class RIDEDistill(RIDE):
-    """RIDE that also follows the mean prediction of a RIDE with more experts."""
+    """RIDE that also follows the mean prediction of a RIDE with more experts.
+
+    teacher: the finished run that is followed, any method; temperature and strength of the distillation loss; the
+    others as in ride.
+    """
+
+    paper = "arXiv:2010.01809"
 
     def __init__(
         self,
@@ -34,6 +40,11 @@ class RIDEDistill(RIDE):
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Ref]:
         """The teacher."""
         return {"teacher": options["teacher"]}
+
+    @classmethod
+    def offers(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """What a RIDE with cosine heads offers."""
+        return "backbone", "experts"
 
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
         """RIDE's loss once, and the divergence from the teacher once.

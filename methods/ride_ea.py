@@ -14,7 +14,11 @@ from ltbench import Batch, Clock, Method, Prediction, Problem, Recipe, Ref, Stre
 
 @register("ride_ea")
 class RIDEEA(Method):
-    """Routers on a finished RIDE: ask the next expert only where it may correct those before it."""
+    """Routers on a finished RIDE: ask the next expert only where it may correct those before it.
+
+    base: the RIDE. top: how many of the largest mean logits a router sees. pos_weight: how much more it costs to stop
+    early in vain than to go on in vain. threshold: the ask, from 0 to 1, above which the next expert is run.
+    """
 
     paper = "arXiv:2010.01809"
 

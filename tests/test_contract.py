@@ -34,5 +34,7 @@ def test_contract(trials, label, test):
 
 
 def test_every_built_in_names_its_paper():
-    without = [name for name, cls in registry.available().items() if not cls.paper and name != "ce"]
+    without = [
+        name for name, cls in registry.available().items() if not cls.paper and name != "ce"
+    ]  # older than papers
     assert not without

@@ -1,0 +1,35 @@
+"""Write the table of the committed records into README.md: make leaderboard. With --check, say whether it is stale."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ltbench.tables import Options, load, render
+
+HERE = Path(__file__).parent.parent
+README, RESULTS = HERE / "README.md", HERE / "results" / "cifar100_lt_short"
+BEGIN, END = "<!-- leaderboard: made by `make leaderboard` -->", "<!-- end of leaderboard -->"
+COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "params", "macs", "macs_used")
+
+
+def written() -> str:
+    """README.md as it should be."""
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    options = Options(columns=COLUMNS)
+    table = render(load(RESULTS, options), "md", options)
+    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+
+
+def main() -> int:
+    """0, or 1 where --check finds README.md stale."""
+    text = written()
+    if "--check" in sys.argv[1:]:
+        return int(README.read_text(encoding="utf-8") != text)
+    README.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The shipped suites."""
+
+import re
+
+import pytest
+
+from ltbench import plan, suite
+
+CIFAR100 = ("cifar100_lt", "cifar100_lt_classic", "cifar100_lt_short")
+
+
+def test_all_are_known():
+    assert set(suite.shipped()) == {*CIFAR100, "cifar10_lt", "quick"}
+
+
+@pytest.mark.parametrize("name", CIFAR100)
+def test_those_of_cifar_100_can_be_planned(name, cifar100):
+    made = plan.make(suite.read(name), cifar100)
+    assert [row.label for row in made.rows][0] == "ce"
+    assert len({row.block for row in made.rows}) == 1, "one recipe for all"
+    ce = next(run for run in made.runs.values() if run.label == "ce")
+    children = [run for run in made.runs.values() if ce.key in {parent.key for parent in run.parents.values()}]
+    assert len(children) >= 4, "cRT, LWS, tau-norm and NCM start from the leaderboard's CE"
+
+
+def test_quick_holds_all_ten_methods(glyph_cache):
+    made = plan.make(suite.read("quick"), glyph_cache)
+    methods = {row.method for row in made.rows}
+    assert methods == {"ce", "ldam_drw", "crt", "lws", "tau_norm", "ncm", "bbn", "ride", "ride_ea", "ride_distill"}
+
+
+@pytest.mark.parametrize("name", suite.shipped())
+def test_each_head_comment_says_the_command_the_cost_and_what_to_expect(name):
+    head = re.match(r"(#.*\n)+", suite.shipped()[name].read_text()).group()
+    assert f"ltbench run {name}" in head
+    assert "xpect" in head and ("Cost" in head or "minutes" in head)
+
+
+def test_the_recipes_of_the_two_papers(cifar100):
+    ride, ldam = (suite.read(name).recipe for name in ("cifar100_lt", "cifar100_lt_classic"))
+    assert (ride.weight_decay, ride.nesterov, ride.augment) == (5e-4, True, ("crop", "flip", "rotate15"))
+    assert (ldam.weight_decay, ldam.nesterov, ldam.augment) == (2e-4, False, ("crop", "flip"))
+    for recipe in (ride, ldam):
+        assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.gamma) == (200, 128, 0.1, 0.01)
