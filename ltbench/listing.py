@@ -208,7 +208,8 @@ def show_plan(found: Sequence[Mapping[str, Any]], skipped: Sequence[Row], consol
     table = Table(box=None, pad_edge=False)
     for title in ("run", "seed", "epochs", "why", "status", "estimate"):
         right = title in ("seed", "epochs", "estimate")
-        table.add_column(title, justify="right" if right else "left", min_width=25 if title == "run" else None)
+        wide = 25 if title == "run" else None
+        table.add_column(title, justify="right" if right else "left", min_width=wide, no_wrap=right)
     for item in found:
         time = "" if item["seconds"] is None or item["status"] == "done" else duration(item["seconds"])
         reasons = "; ".join(item["why"])
