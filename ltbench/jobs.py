@@ -189,7 +189,7 @@ class _Pool:
             reason = f"its process died (exit code {worker.process.exitcode})"
             self._end(runs.give_up(worker.spec, reason, self.settings))
         worker.pipe.close()
-        if self.signals:  # it was told to stop, and did
+        if self.signals or not self.waiting:  # it was told to stop, and did, or nothing is left for another
             self.workers.remove(worker)
         else:
             self.workers[number] = self._start(number)

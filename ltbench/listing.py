@@ -77,11 +77,12 @@ def show_one(name: str, plugins: Sequence[str], console: Console) -> None:
     """A method's options, or a suite with its defaults. Raises LtbenchError where the name is neither's."""
     from .suite import locate, read, shipped
 
+    if name in shipped() or Path(name).suffix in (".yaml", ".yml"):  # before the methods, which need torch
+        console.print(Text(_spelled_out(read(str(locate(name))))))
+        return
     methods = _methods(plugins)
     if name in methods:
         _show_method(name, methods[name], console)
-    elif name in shipped() or Path(name).suffix in (".yaml", ".yml"):
-        console.print(Text(_spelled_out(read(str(locate(name))))))
     else:
         hint = near(name, [*methods, *shipped()])
         raise LtbenchError(f"{name}: neither a method nor a suite{f'; {hint}' if hint else ''}")

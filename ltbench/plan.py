@@ -126,7 +126,7 @@ class _Visitor:
         if entry.recipe:
             label += f" [{', '.join(f'{key}={value}' for key, value in entry.recipe.items())}]"
         spec = ProblemSpec(data.spec.label, data.counts, data.train.size, self.backbone)
-        skip = registry.get(ref.method).skip(spec, ref.options)
+        skip = self._ask(ref.method, "skip", spec, ref.options)
         keys = {}
         for seed in () if skip else suite.seeds:
             run = self.visit(replace(ref, seed=seed), recipe, label, ())
@@ -147,12 +147,12 @@ class _Visitor:
         if len(trail) > 20:
             raise LtbenchError(f"{self.where}: more than 20 runs need one another: {label}")
         parents = {}
-        for role, asked in self._needs(cls, ref).items():
-            parent = self._parent(cls, role, asked, ref, (*trail, here))
+        for role, asked in self._ask(ref.method, "needs", ref.options).items():
+            parent = self._parent(role, asked, ref, (*trail, here))
             parents[role] = Parent(key=parent.key, label=parent.label)
             reasons = self.plan.why.setdefault(parent.key, [])
             reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
-        recipe = self._recipe(cls, base, ref)
+        recipe = validated(ADAPTER, asdict(self._ask(ref.method, "recipe", base, ref.options)))
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
             options=registry.canonical(ref.options), recipe=ADAPTER.dump_python(recipe, mode="json"),
@@ -166,17 +166,20 @@ class _Visitor:
         )  # fmt: skip
         return self.plan.runs.setdefault(run.key, run)
 
-    def _needs(self, cls: Any, ref: Ref) -> dict[str, Ref]:
+    def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
+        """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""
         try:
-            return cls.needs(ref.options)
-        except ValueError as error:
-            raise LtbenchError(f"{self.where}: {ref.method}: {error}") from None
+            return getattr(registry.get(method), hook)(*arguments)
+        except ValueError as error:  # what needs() raises for options that do not go together
+            raise LtbenchError(f"{self.where}: {method}: {error}") from None
+        except Exception as error:
+            raise LtbenchError(f"{self.where}: {method}.{hook}: {type(error).__name__}: {error}") from error
 
-    def _parent(self, cls: Any, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:
+    def _parent(self, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:
         """The run that fills a role: same data and backbone, the suite's recipe, the child's seed and its offset."""
         options = registry.resolve(asked.method, asked.options)
         label = labels.label(asked.method, options)
-        offers = registry.get(asked.method).offers(options)
+        offers = self._ask(asked.method, "offers", options)
         lacking = [want for want in asked.wants if want not in offers]
         if lacking:
             raise LtbenchError(
@@ -185,9 +188,6 @@ class _Visitor:
         part = asked.part if child.part == "all" else child.part
         ref = Ref(asked.method, options, child.seed + asked.seed, part)
         return self.visit(ref, self.plan.suite.recipe, label, trail)
-
-    def _recipe(self, cls: Any, base: Recipe, ref: Ref) -> Recipe:
-        return validated(ADAPTER, asdict(cls.recipe(base, ref.options)))
 
 
 def _refuse_twins(plan: Plan) -> None:

@@ -12,9 +12,9 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from .errors import LtbenchError
 from .keys import Identity, canonical_json, digest, stem
@@ -130,6 +130,15 @@ class Record(_Part):
     source: str = ""  # sha256 of the method's source
     volatile: Volatile = Volatile()
 
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        """One number per class wherever there is one for each."""
+        per_class = (self.right, self.total, *self.members, *(item.by_class for item in self.per_image.values()))
+        expected = len(self.data.counts)
+        if self.status == "complete" and any(len(numbers) != expected for numbers in per_class):
+            raise ValueError(f"a figure per class has not {expected} values, as there are classes")
+        return self
+
     def fixed(self) -> dict[str, Any]:
         """The fixed part, as plain data."""
         return self.model_dump(mode="json", exclude={"volatile"})
@@ -191,11 +200,12 @@ def read(path: Path) -> Record:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         claimed, fixed = body.pop("sha256"), {key: value for key, value in body.items() if key != "volatile"}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        real = digest(fixed)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise LtbenchError(f"{path}: not a record: {type(error).__name__}: {error}") from None
     if fixed.get("schema_version") != SCHEMA:
         raise LtbenchError(f"{path}: schema {fixed.get('schema_version')!r}; this ltbench reads {SCHEMA}")
-    if digest(fixed) != claimed:
+    if real != claimed:
         raise LtbenchError(f"{path}: its contents contradict its sha256")
     try:
         record = Record.model_validate_json(canonical_json(body))

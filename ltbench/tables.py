@@ -102,6 +102,8 @@ def _status(row: Row, found: Mapping[str, Record], bad: Sequence[str]) -> tuple[
     others += [
         f"seed {s} refused" for s, key in row.keys.items() if any(f"-{key[:8]}-s{s}.json" in text for text in bad)
     ]
+    missing = [seed for seed in row.keys if seed not in here and not any(f"seed {seed} refused" == o for o in others)]
+    others += [f"seed {', '.join(missing)} missing"] if missing and others else []
     if any(r.status == "complete" for r in here.values()):
         return "partial", "; ".join(others)
     for status in ("diverged", "oom", "failed"):
@@ -139,14 +141,13 @@ def _sorted(rows: list[dict[str, Any]], column: str | None) -> list[dict[str, An
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the printed table. width: the least that it needs; wide: shown only where there is room."""
+    """A column of the printed table."""
 
     key: str
     title: str
     text: Callable[[dict[str, Any]], str]
     number: Callable[[dict[str, Any]], float | None] | None = None
     more_is_better: bool = True
-    wide: bool = False
 
 
 def _spread(key: str) -> Callable[[dict[str, Any]], str]:
@@ -193,23 +194,24 @@ COLUMNS = (
     Column("top1", "top-1", _top, _figure("top1")),
     *(Column(name, name, _plain(name), _figure(name)) for name in GROUPS),
     Column("gain", "gain", _gain, lambda row: row["gain"]["mean"] if row["gain"] else None),
-    Column("ece", "ECE", _plain("ece"), _figure("ece"), more_is_better=False, wide=True),
-    Column("params", "params k", _scaled("params", 1e3, 0), lambda row: row["params"], more_is_better=False, wide=True),
+    Column("ece", "ECE", _plain("ece"), _figure("ece"), more_is_better=False),
+    Column("params", "params k", _scaled("params", 1e3, 0), lambda row: row["params"], more_is_better=False),
     Column("macs", "MACs M", _scaled("macs", 1e6, 1), lambda row: row["macs"], more_is_better=False),
     Column("macs_used", "used M", _used, lambda row: row["macs_used"], more_is_better=False),
-    Column(
-        "seconds", "train min", _scaled("seconds", 60, 1), lambda row: row["seconds"], more_is_better=False, wide=True
-    ),
+    Column("seconds", "train min", _scaled("seconds", 60, 1), lambda row: row["seconds"], more_is_better=False),
 )
 
 
-def chosen_columns(asked: Sequence[str], wide: bool) -> list[Column]:
-    """The asked columns by key or title, else the usual ones. Raises LtbenchError for an unknown one."""
+DROPPED = ("seconds", "params", "ece", "macs_used", "macs", "n", "gain", "medium", "many", "few")  # where room is short
+
+
+def chosen_columns(asked: Sequence[str]) -> list[Column]:
+    """The asked columns by key or title, else all. Raises LtbenchError for an unknown one."""
     by_name = {**{c.title: c for c in COLUMNS}, **{c.key: c for c in COLUMNS}}
     for name in asked:
         if name not in by_name:
             raise LtbenchError(f"--columns: {unknown('column', name, [c.key for c in COLUMNS])}")
-    return [by_name[name] for name in asked] if asked else [c for c in COLUMNS if wide or not c.wide]
+    return [by_name[name] for name in asked] if asked else list(COLUMNS)
 
 
 # Formats
@@ -252,7 +254,7 @@ def render(board: Leaderboard, kind: str, options: Options = Options()) -> str:
     """The leaderboard as md, latex, csv, json or html text."""
     if kind == "json":
         return json.dumps(board.rows, indent=1, ensure_ascii=False) + "\n"
-    columns = chosen_columns(options.columns, wide=True)
+    columns = chosen_columns(options.columns)
     if kind == "csv":
         return _csv(board.rows)
     from tabulate import tabulate
@@ -284,12 +286,15 @@ def _around(kind: str, title: str, body: str, notes: Sequence[str]) -> str:
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    """All rows, one column per number."""
-    flat = [_flat(row) for row in rows]
+    """All rows, one column per number; the columns are the same whatever has run."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
+    spread = [f"{name}_{part}" for name in FIGURES for part in ("mean", "sd", "ci95")]
+    gains = [f"gain_{part}" for part in ("baseline", "mean", "ci95", "n")]
+    prints = [f"fingerprints_{part}" for part in ("rows", "train", "test")]
+    plain = [key for key in rows[0] if key not in (*FIGURES, "gain", "fingerprints")] if rows else []
+    writer = csv.DictWriter(out, [*plain, *spread, *gains, *prints], lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(_flat(row) for row in rows)
     return out.getvalue()
 
 
@@ -298,9 +303,24 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in row.items():
         if isinstance(value, dict):
             flat |= {f"{key}_{part}": inner for part, inner in value.items()}
-        elif key != "gain":  # absent for the baseline
+        elif key not in ("gain", "fingerprints"):  # None where there is none
             flat[key] = " ".join(map(str, value)) if isinstance(value, list) else value
     return flat
+
+
+LABEL_WIDTH = 24  # "ride_distill(experts=3, " stays on one line; longer labels are folded at their spaces
+
+
+def _fitting(columns: list[Column], rows: Sequence[dict[str, Any]], width: int) -> tuple[list[Column], int]:
+    """The columns that fit into that width, the least important ones dropped, and the width that they take."""
+    needed = {c.key: max(len(c.title), *(len(c.text(row)) for row in rows)) + 1 for c in columns}
+    needed["label"] = min(needed.get("label", 0), LABEL_WIDTH + 1)
+    kept = list(columns)
+    for key in DROPPED:
+        if sum(needed[c.key] for c in kept) <= width:
+            break
+        kept = [c for c in kept if c.key != key]
+    return kept, sum(needed[c.key] for c in kept)
 
 
 def show(board: Leaderboard, console: Any, options: Options = Options()) -> None:
@@ -308,17 +328,17 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
     from rich.table import Table
     from rich.text import Text
 
-    columns = chosen_columns(options.columns, wide=console.width >= 110)
     for rows in blocks(board.rows):
+        asked = chosen_columns(options.columns)
+        columns, width = (asked, 0) if options.columns else _fitting(asked, rows, console.width)
         table = Table(title=Text(heading(rows)), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
-            first = column is columns[0]
-            # wide enough for ride_distill(experts=3, on a line of its own: labels are folded at their spaces
-            wide = min(24, max(len(row["label"]) for row in rows)) if first else None
+            first = column.key == "label"
+            wide = min(LABEL_WIDTH, max(len(row["label"]) for row in rows)) if first else None
             table.add_column(column.title, justify="left" if first else "right", no_wrap=not first, min_width=wide)
         for row in rows:
             table.add_row(*(Text(column.text(row)) for column in columns))
-        console.print(table)
+        console.print(table, width=max(width, console.width), crop=False)
         for note in footer(rows):
             console.print(Text(note, style="dim"))
         console.print()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
@@ -10,6 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
 import pytest
 import torch
 
+from ltbench import registry
 from ltbench.data import glyphs
 
 
@@ -36,3 +39,15 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     glyphs.load(folder)
     return folder
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Methods that a test registers are forgotten after it."""
+    monkeypatch.setattr(registry, "_METHODS", dict(registry.available()))
+    before = set(sys.modules)
+    yield
+    registry._model.cache_clear()
+    for name in set(sys.modules) - before:
+        if name.startswith("ltbench_plugin_"):
+            del sys.modules[name]

@@ -1,0 +1,372 @@
+"""Suite -> Plan: parents closed over and shared, keys that stay, rows that say what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+from ltbench import plan, record, registry, runs, suite
+from ltbench.errors import LtbenchError
+
+ENSEMBLE = '''\
+from dataclasses import replace
+
+from ltbench import Method, Ref, register
+
+
+@register("panel")
+class Panel(Method):
+    """Several runs of one method, averaged."""
+
+    def __init__(self, problem, *, base: Ref = Ref("ce"), members: int = 2, part: str = "all"):
+        super().__init__(problem)
+
+    @classmethod
+    def needs(cls, options):
+        base, part = options["base"], options["part"]
+        return {f"member{i}": replace(base, seed=1000 * i, part=part) for i in range(options["members"])}
+
+    @classmethod
+    def recipe(cls, base, options):
+        return base.with_(epochs=0)
+
+    @classmethod
+    def skip(cls, problem, options):
+        return f"{problem.backbone} is too large" if problem.backbone == "resnet20" else ""
+'''
+
+
+@pytest.fixture
+def panel(own_registry, tmp_path) -> Path:
+    """A plugin whose method starts from runs of other seeds, and will not run on resnet20."""
+    path = tmp_path / "panel.py"
+    path.write_text(ENSEMBLE)
+    registry.load_plugin(str(path))
+    return path
+
+
+def whole(folder: Path, data: Path, text: str, *sets: str) -> plan.Plan:
+    """The plan of a suite file's whole text."""
+    (folder / "mine.yaml").write_text(text)
+    return plan.make(suite.read(str(folder / "mine.yaml"), list(sets)), data)
+
+
+def names(runs_by_key: dict[str, plan.RunSpec]) -> list[str]:
+    return [f"{spec.label} s{spec.ref.seed}" for spec in runs_by_key.values()]
+
+
+def the(made: plan.Plan, label: str, seed: int = 0) -> plan.RunSpec:
+    (spec,) = (spec for spec in made.runs.values() if spec.label == label and spec.ref.seed == seed)
+    return spec
+
+
+# Parents
+
+
+def test_a_shared_parent_is_one_run_and_says_who_needs_it(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "crt, lws, tau_norm, ncm")
+    assert [row.label for row in made.rows] == ["crt", "lws", "tau_norm(tau=1)", "ncm"], "a parent alone is no row"
+    assert sorted(names(made.runs)) == ["ce s0", "crt s0", "lws s0", "ncm s0", "tau_norm(tau=1) s0"]
+    ce = the(made, "ce")
+    asking = ["crt", "lws", "tau_norm(tau=1)", "ncm"]
+    assert made.why[ce.key] == [f"stage1 of {label}" for label in asking]
+    for label in asking:
+        child = the(made, label)
+        assert made.why[child.key] == ["asked"]
+        assert child.parents == {"stage1": record.Parent(key=ce.key, label="ce")}
+        assert child.identity.parents == {"stage1": ce.key}
+
+
+def test_a_parent_that_is_a_row_is_asked_too_wherever_it_stands(tmp_path, glyph_cache):
+    before = tiny.make(tmp_path, glyph_cache, "ce, crt")
+    after = tiny.make(tmp_path, glyph_cache, "crt, ce")
+    assert before.why[the(before, "ce").key] == ["asked", "stage1 of crt"]
+    assert after.why[the(after, "ce").key] == ["stage1 of crt", "asked"]
+    assert set(before.runs) == set(after.runs)
+    assert names(after.runs) == ["ce s0", "crt s0"], "parents first"
+
+
+def test_every_parent_stands_before_its_children(tmp_path, glyph_cache):
+    made = tiny.make(
+        tmp_path, glyph_cache,
+        "tau_norm: {base: {crt: {base: ldam_drw}}}, ride_ea: {base: {ride: {experts: 2}}}, ncm, ce",
+        "seeds=[0, 3]",
+    )  # fmt: skip
+    order = list(made.runs)
+    pairs = [(order.index(p.key), i) for i, spec in enumerate(made.runs.values()) for p in spec.parents.values()]
+    assert len(pairs) == 2 * (2 + 1 + 1) and all(parent < child for parent, child in pairs)
+    # each seed starts from parents of its own
+    for spec in made.runs.values():
+        assert {made.runs[p.key].ref.seed for p in spec.parents.values()} <= {spec.ref.seed}
+
+
+def test_routers_may_stand_on_a_distilled_ride(tmp_path, glyph_cache):
+    made = tiny.make(
+        tmp_path, glyph_cache, "ride_ea: {base: {ride_distill: {experts: 2, teacher: {ride: {experts: 3}}}}}"
+    )
+    assert [spec.ref.method for spec in made.runs.values()] == ["ride", "ride_distill", "ride_ea"]
+
+
+def test_members_of_an_ensemble_have_seeds_of_their_own(tmp_path, glyph_cache, panel):
+    made = tiny.make(tmp_path, glyph_cache, "panel: {members: 3}", "seeds=[0, 2]")
+    for seed in (0, 2):
+        parents = the(made, "panel(members=3)", seed).parents
+        seeds = {role: made.runs[parent.key].ref.seed for role, parent in parents.items()}
+        assert seeds == {"member0": seed, "member1": seed + 1000, "member2": seed + 2000}
+    assert len(made.runs) == 2 * 4 and len({spec.stem for spec in made.runs.values()}) == 8
+    assert [list(row.keys) for row in made.rows] == [["0", "2"]]
+
+
+def test_the_parents_of_a_member_have_its_seed(tmp_path, glyph_cache, panel):
+    made = tiny.make(tmp_path, glyph_cache, "panel: {base: crt}")
+    assert sorted(names(made.runs)) == ["ce s0", "ce s1000", "crt s0", "crt s1000", "panel(base=crt) s0"]
+    member = the(made, "crt", 1000)
+    assert made.runs[member.parents["stage1"].key] is the(made, "ce", 1000)
+
+
+def test_a_part_of_the_data_goes_down_to_all_parents_and_is_another_run(tmp_path, glyph_cache, panel):
+    made = tiny.make(tmp_path, glyph_cache, "ce, panel: {base: crt, members: 1, part: fit}")
+    parts = sorted((spec.label, spec.ref.part) for spec in made.runs.values())
+    label = "panel(base=crt, members=1, part=fit)"
+    assert parts == [("ce", "all"), ("ce", "fit"), ("crt", "fit"), (label, "all")]
+    one, other = (spec for spec in made.runs.values() if spec.label == "ce")
+    assert one.key != other.key and one.identity.part == "all" and other.identity.part == "fit"
+
+
+def test_a_method_with_a_reason_not_to_run_shows_it_and_its_parents_do_not_run(tmp_path, glyph_cache, panel):
+    text = tiny.SUITE.replace("METHODS", "ce, panel").replace("backbone: resnet8", "backbone: [resnet8, resnet20]")
+    made = whole(tmp_path, glyph_cache, text)
+    skips = {(row.label, row.backbone): (row.skip, list(row.keys)) for row in made.rows}
+    assert skips["panel", "resnet20"] == ("resnet20 is too large", [])
+    assert skips["panel", "resnet8"] == ("", ["0"])
+    assert {spec.ref.method for spec in made.runs.values() if spec.backbone == "resnet20"} == {"ce"}
+    assert not any(spec.ref.seed for spec in made.runs.values() if spec.backbone == "resnet20")
+
+
+def test_a_plugins_source_is_in_the_key_of_its_runs_alone(tmp_path, glyph_cache, panel):
+    made = tiny.make(tmp_path, glyph_cache, "ce, panel")
+    assert the(made, "panel").identity.plugin and not the(made, "ce").identity.plugin
+
+
+# Keys
+
+
+def test_keys_stay_where_the_same_is_said_otherwise(tmp_path, glyph_cache):
+    methods = "methods: [ce, ride: {experts: 2, diversity: -0.45}, crt]"
+    text = tiny.SUITE.replace("methods: [METHODS]", methods)
+    expected = list(whole(tmp_path, glyph_cache, text).runs)
+    turned = "# a comment\n" + "\n".join(reversed(text.splitlines()))
+    assert list(whole(tmp_path, glyph_cache, turned).runs) == expected
+    spelled = text.replace(
+        methods,
+        "methods: [ce: {head: linear}, ride: {diversity: -0.45, loss: ldam, experts: 2}, crt: {base: {ce: {}}}]",
+    ).replace("epochs: 2", "momentum: 0.9, lr: 1.0e-1, gamma: 0.01, steps: [0.8, 0.9], epochs: 2")
+    assert list(whole(tmp_path, glyph_cache, spelled).runs) == expected
+    assert list(whole(tmp_path, glyph_cache, text.replace("name: tiny", "name: other")).runs) == expected
+    assert list(whole(tmp_path, glyph_cache, text, "recipe.name=x").runs) == expected
+
+
+@pytest.mark.parametrize(
+    "change", ["recipe.lr=0.2", "recipe.epochs=3", "backbone=resnet20", "data.imbalance=4", "seeds=[1]"]
+)
+def test_what_could_change_the_numbers_changes_every_key(tmp_path, glyph_cache, change):
+    before, after = (tiny.make(tmp_path, glyph_cache, "ce, crt", *sets) for sets in ((), (change,)))
+    assert not set(before.runs) & set(after.runs)
+
+
+def test_a_parents_option_changes_the_childs_key_too(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "crt, crt: {base: ldam_drw}, crt: {base: {ldam_drw: {scale: 20}}}")
+    assert len({spec.key for spec in made.runs.values() if spec.ref.method == "crt"}) == 3
+
+
+def test_the_plan_file_is_the_same_bytes_each_time(tmp_path, glyph_cache):
+    files = [tiny.make(tmp_path, glyph_cache, "ce, crt").file().model_dump_json() for _ in range(2)]
+    assert files[0] == files[1]
+    body = json.loads(files[0])
+    assert body["baseline"] == "ce" and [row["label"] for row in body["rows"]] == ["ce", "crt"]
+
+
+# Rows
+
+
+def test_lists_of_data_and_backbones_give_their_product(tmp_path, glyph_cache):
+    text = tiny.SUITE.replace("METHODS", "ce, crt").replace("backbone: resnet8", "backbone: [resnet8, resnet20]")
+    text = text.replace(
+        "data: {name: glyphs_lt, imbalance: 3, head: 9}",
+        "data: [{name: glyphs_lt, imbalance: 3, head: 9}, {name: glyphs_lt, imbalance: 9, head: 9}]",
+    )
+    made = whole(tmp_path, glyph_cache, text)
+    blocks = [(row.data, row.backbone) for row in made.rows[::2]]
+    first, second = "glyphs_lt(imbalance=3, head=9)", "glyphs_lt(imbalance=9, head=9)"
+    assert blocks == [(first, "resnet8"), (first, "resnet20"), (second, "resnet8"), (second, "resnet20")]
+    assert [row.label for row in made.rows] == ["ce", "crt"] * 4
+    assert len({row.block for row in made.rows}) == 4 and len(made.runs) == 8
+    for spec in made.runs.values():
+        for parent in spec.parents.values():
+            mine = made.runs[parent.key]
+            assert (mine.data, mine.backbone) == (spec.data, spec.backbone)
+
+
+OVERRIDDEN = tiny.SUITE.replace(
+    "methods: [METHODS]", "methods:\n  - ce\n  - crt\n  - crt: {}\n    recipe: {lr: 0.5, batch_size: 32}\n  - lws"
+)
+
+
+def test_an_entrys_own_recipe_marks_its_label_and_changes_its_key_alone(tmp_path, glyph_cache):
+    plain = whole(tmp_path, glyph_cache, OVERRIDDEN.replace("  - crt: {}\n    recipe: {lr: 0.5, batch_size: 32}\n", ""))
+    made = whole(tmp_path, glyph_cache, OVERRIDDEN)
+    marked = "crt [lr=0.5, batch_size=32]"
+    assert [row.label for row in made.rows] == ["ce", "crt", marked, "lws"]
+    assert len({row.block for row in made.rows}) == 1, "it stands in the suite's block, marked"
+    (new,) = set(made.runs) - set(plain.runs)
+    assert set(plain.runs) < set(made.runs)
+    child = made.runs[new]
+    assert (child.label, child.recipe.lr, child.recipe.batch_size) == (marked, 0.5, 32)
+    assert (child.suite_recipe.lr, child.suite_recipe.batch_size) == (0.1, 64)
+    parent = made.runs[child.parents["stage1"].key]
+    assert parent is the(made, "ce") and (parent.recipe.lr, parent.recipe.batch_size) == (0.1, 64)
+
+
+def test_a_parent_gets_the_suites_recipe_though_its_row_has_its_own(tmp_path, glyph_cache):
+    methods = "methods:\n  - ce: {}\n    recipe: {lr: 0.7}\n  - crt"
+    made = whole(tmp_path, glyph_cache, tiny.SUITE.replace("methods: [METHODS]", methods))
+    rates = {spec.label: spec.recipe.lr for spec in made.runs.values() if spec.ref.method == "ce"}
+    assert rates == {"ce [lr=0.7]": 0.7, "ce": 0.1}
+    assert made.runs[the(made, "crt").parents["stage1"].key].recipe.lr == 0.1
+
+
+def test_second_stages_have_their_own_epochs(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "ce, crt, tau_norm, ncm", "recipe.epochs=100")
+    epochs = {spec.label: spec.recipe.epochs for spec in made.runs.values()}
+    assert epochs == {"ce": 100, "crt": 15, "tau_norm(tau=1)": 0, "ncm": 0}
+    assert the(made, "ce").suite_recipe.epochs == the(made, "ncm").suite_recipe.epochs == 100
+
+
+# What is picked
+
+
+MANY = "ce, crt, ride: {experts: 3}, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
+PICKED = [
+    ("ce", {"ce"}),
+    (" ce ", {"ce"}),
+    ("ce(head=linear)", {"ce"}),
+    ("crt", {"ce", "crt"}),
+    ("crt(base=ce)", {"ce", "crt"}),
+    ("ride", {"ride(experts=3)"}),
+    ("ride(experts=3)", {"ride(experts=3)"}),
+    ("ride( experts = 3 )", {"ride(experts=3)"}),
+    ("ride(loss=ldam, experts=2)", {"ride(experts=2)"}),
+    ("ride_ea(base=ride( experts=2 ))", {"ride(experts=2)", "ride_ea(base=ride(experts=2))"}),
+]
+
+
+@pytest.mark.parametrize(("only", "expected"), PICKED)
+def test_only_a_row_and_what_it_starts_from(tmp_path, glyph_cache, only, expected):
+    made = tiny.make(tmp_path, glyph_cache, MANY)
+    chosen = made.chosen([only], [])
+    assert {spec.label for spec in chosen.values()} == expected
+    assert list(chosen) == [key for key in made.runs if key in chosen], "in the plan's order"
+
+
+def test_several_rows_and_seeds(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, MANY, "seeds=[0, 1, 5]")
+    assert len(made.chosen([], [])) == len(made.runs) == 15
+    labels = ("ce", "crt", "ride(experts=3)")
+    assert sorted(names(made.chosen(["crt", "ride"], [5, 0]))) == [
+        f"{label} s{seed}" for label in labels for seed in (0, 5)
+    ]
+    assert len(made.file().rows[0].keys) == 3, "the plan's file has all rows and seeds, whatever was picked"
+
+
+def test_a_seed_picked_takes_the_members_of_an_ensemble_along(tmp_path, glyph_cache, panel):
+    made = tiny.make(tmp_path, glyph_cache, "panel", "seeds=[0, 1]")
+    assert names(made.chosen([], [1])) == ["ce s1", "ce s1001", "panel s1"]
+
+
+def test_a_marked_row_is_named_with_its_mark(tmp_path, glyph_cache):
+    made = whole(tmp_path, glyph_cache, OVERRIDDEN)
+    assert names(made.chosen(["crt [lr=0.5, batch_size=32]"], [])) == ["ce s0", "crt [lr=0.5, batch_size=32] s0"]
+    assert names(made.chosen(["crt"], [])) == ["ce s0", "crt s0"]
+
+
+@pytest.mark.parametrize(
+    ("only", "seeds", "message"),
+    [
+        (["bbn"], [], "'bbn' is no row of this suite (rows: ce, ride(experts=2))"),
+        (["ride"], [], "'ride' is no row of this suite (rows: ce, ride(experts=2))"),
+        (["rde"], [], "unknown method 'rde'; did you mean 'ride'?"),
+        (["ride(expert=2)"], [], "unknown option of ride 'expert'; did you mean 'experts'?"),
+        (["ride(experts=9)"], [], "must be less than or equal to 6, got 9"),
+        (["ride(experts"], [], "'ride(experts' is no label: write it as"),
+        ([""], [], "is no label"),
+        ([], [1], "--seeds: 1 is no seed of this suite (0); --set seeds=[...] changes them"),
+        ([], [0, -1], "--seeds: -1 is no seed"),
+    ],
+)
+def test_what_is_no_row_or_seed_is_said(tmp_path, glyph_cache, only, seeds, message):
+    made = tiny.make(tmp_path, glyph_cache, "ce, ride: {experts: 2}")
+    with pytest.raises(LtbenchError) as caught:
+        made.chosen(only, seeds)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+# --set
+
+
+def test_values_are_set_one_after_another(tmp_path, glyph_cache):
+    sets = ["recipe.epochs=7", "recipe.lr=0.25", "data.imbalance=2", "seeds=[4]", "recipe.epochs=8", "methods=[bbn]"]
+    made = tiny.make(tmp_path, glyph_cache, "ce", *sets)
+    (spec,) = made.runs.values()
+    assert (spec.recipe.epochs, spec.recipe.lr, spec.data.imbalance, spec.ref.seed) == (8, 0.25, 2, 4)
+    assert spec.label == "bbn" and made.suite.merged and not tiny.make(tmp_path, glyph_cache, "ce").suite.merged
+
+
+def test_a_key_that_the_file_lacks_can_be_set(tmp_path, glyph_cache):
+    assert tiny.make(tmp_path, glyph_cache, "ce, crt", "baseline=crt").file().baseline == "crt"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipe.epochs", "--set recipe.epochs: write it as key.path=value, as in recipe.epochs=10"),
+        ("=3", "--set =3: write it as"),
+        ("recipe..lr=3", "--set recipe..lr=3: write it as"),
+        ("recipe.lr=", "recipe.lr"),
+        ("seeds.first=1", "--set seeds.first=1: 'first' would lie in (0,), which has no keys"),
+        ("seed=[1]", "seed: unknown key 'seed'; did you mean 'seeds'?"),
+        ("recipe.epoch=3", "recipe.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
+        ("recipe.lr=fast", "recipe.lr: must be a number, got 'fast'"),
+        ("recipe.lr=[1", "--set recipe.lr=[1: "),
+        ("recipe.lr=-1", "recipe.lr: must be greater than 0, got -1"),
+        ("recipe=3", "recipe: must be a mapping such as {epochs: 200}, got 3"),
+        ("data.name=glyphs", "data.name: must be "),
+        ("methods=[]", "methods: must be a list of at least one method"),
+        ("seeds=[1000]", "seeds: must be a list of different numbers from 0 to 999"),
+    ],
+)
+def test_a_mistake_in_set_is_said(tmp_path, glyph_cache, text, message):
+    with pytest.raises(LtbenchError) as caught:
+        tiny.make(tmp_path, glyph_cache, "ce", text)
+    assert message in str(caught.value)
+
+
+# What is left to do
+
+
+def test_what_is_not_done_is_outstanding_parents_first(tmp_path, glyph_cache):
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, crt"), tiny.settings(tmp_path, glyph_cache)
+    assert list(runs.outstanding(made.runs, where)) == list(made.runs)
+    for status, again in (
+        ("failed", True),
+        ("oom", True),
+        ("diverged", False),
+        ("skipped", False),
+        ("complete", False),
+    ):
+        ce = the(made, "ce")
+        done = runs.describe(ce).model_copy(update={"status": status})
+        record.write(done, where.record_path(ce).parent)
+        assert (ce.key in runs.outstanding({ce.key: ce}, where)) == again, status

@@ -1,0 +1,282 @@
+"""Records: written whole or not at all, read strictly, refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import make_records
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltbench import record
+from ltbench.errors import LtbenchError
+from ltbench.keys import digest
+
+
+def sealed(body: dict) -> str:
+    """A record's text with a hash that fits its contents, whatever they are."""
+    fixed = {key: value for key, value in body.items() if key not in ("volatile", "sha256")}
+    return json.dumps({**body, "sha256": digest(fixed)})
+
+
+# Writing and reading back
+
+
+def test_a_record_comes_back_equal_and_is_written_again_byte_for_byte(tmp_path):
+    made = make_records.make(
+        "ride(experts=3)", 2,
+        predictions=record.encode(np.array([0, 1, 61])), members=((1, 2, 3), (4, 5, 6)), reason="Grüße [±]",
+        per_image={"experts_used": record.PerImage(mean=1.5, by_class=(1.0, 2.0, 1.5))},
+        history=(record.Epoch(epoch=0, lr=0.1, terms={"ce": 4.0}),),
+        heads=(record.HeadNorms(norms=(1.0,), biases=(0.1,)),),
+        parents={"stage1": record.Parent(key="dd", label="ce")},
+        options={"base": {"ce": {"head": "linear"}}, "tau": 1.0},
+    )  # fmt: skip
+    path = record.write(made, tmp_path)
+    assert path.name == f"ride-{made.key[:8]}-s2.json"
+    first, back = path.read_bytes(), record.read(path)
+    assert back == made
+    assert record.write(back, tmp_path) == path and path.read_bytes() == first
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_hash_is_of_the_fixed_part_alone(tmp_path):
+    made = make_records.make()
+    other = made.model_copy(update={"volatile": record.Volatile(host="elsewhere", seconds=1e6)})
+    hashes = [json.loads(record.write(r, tmp_path).read_text())["sha256"] for r in (made, other)]
+    assert hashes[0] == hashes[1] == digest(made.fixed())
+    assert "volatile" not in made.fixed() and "sha256" not in made.fixed()
+
+
+def test_a_record_may_be_read_by_others(tmp_path):
+    assert record.write(make_records.make(), tmp_path).stat().st_mode & 0o777 == 0o644
+
+
+@given(st.lists(st.integers(0, 65535), max_size=300))
+def test_predictions_come_back(classes):
+    back = record.decode(record.encode(np.array(classes, dtype=np.int64)))
+    assert back.dtype == np.int64 and back.tolist() == classes
+
+
+def test_predictions_are_text_that_does_not_hang_on_the_machine():
+    # base64 of zlib of 00 00 01 00 2c 01: little-endian, two bytes a class
+    import base64
+    import zlib
+
+    assert zlib.decompress(base64.b64decode(record.encode(np.array([0, 1, 300])))) == b"\x00\x00\x01\x00\x2c\x01"
+
+
+# Refused
+
+
+def edited(text: str, **changes: object) -> str:
+    return json.dumps(json.loads(text) | changes)
+
+
+NAN, HALF = "NaN", "half a character"
+DAMAGES = {
+    "a figure changed by hand": (lambda text: edited(text, right=[10, 10, 10]), "contradict its sha256"),
+    "a number for a text": (lambda text: sealed(json.loads(text) | {"label": 3}), "not a record"),
+    "another seed under the same key": (lambda text: sealed(json.loads(text) | {"seed": 1}), "its key or name"),
+    "another recipe under the same key": (
+        lambda text: sealed(json.loads(text) | {"recipe": {"epochs": 3}}),
+        "its key or name",
+    ),
+    "another key": (lambda text: sealed(json.loads(text) | {"key": "0" * 64}), "its key or name"),
+    "cut short": (lambda text: text[: len(text) // 2], "not a record"),
+    "empty": (lambda text: "", "not a record"),
+    "no JSON": (lambda text: "<html>", "not a record"),
+    "JSON, but a list": (lambda text: "[]", "not a record"),
+    "JSON, but a number": (lambda text: "1", "not a record"),
+    "not UTF-8": (lambda text: b"\xff\xfe\x00", "not a record"),
+    "no hash": (lambda text: "{}", "not a record"),
+    "another schema": (lambda text: sealed(json.loads(text) | {"schema_version": 99}), "schema 99; this ltbench"),
+    "no schema": (
+        lambda text: sealed({k: v for k, v in json.loads(text).items() if k != "schema_version"}),
+        "schema None",
+    ),
+    "a field too many": (lambda text: sealed(json.loads(text) | {"verdict": "good"}), "not a record"),
+    "a field too few": (
+        lambda text: sealed({k: v for k, v in json.loads(text).items() if k != "label"}),
+        "not a record",
+    ),
+    "an unknown status": (lambda text: sealed(json.loads(text) | {"status": "partial"}), "not a record"),
+    NAN: (lambda text: text.replace('"macs": 2000000.0', '"macs": NaN'), "not a record"),
+    HALF: (lambda text: text.replace('"reason": ""', '"reason": "\\ud800"'), "not a record"),
+    "NaN in the volatile part": (lambda text: text.replace('"seconds": 90.0', '"seconds": NaN'), "not a record"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_refused_by_name_and_the_others_are_read(tmp_path, damage):
+    harm, said = DAMAGES[damage]
+    good, bad = make_records.make("ce"), make_records.make("bbn")
+    record.write(good, tmp_path)
+    path = record.write(bad, tmp_path)
+    text = path.read_text()
+    harmed = harm(text)
+    assert harmed != text
+    path.write_bytes(harmed if isinstance(harmed, bytes) else harmed.encode())
+    with pytest.raises(LtbenchError) as caught:
+        record.read(path)
+    assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert record.read_folder(tmp_path) == ({good.key: good}, [str(caught.value)])
+
+
+@pytest.mark.parametrize("name", ["ce.json", "bbn-{key}-s0.json", "ce-{key}-s1.json", "copy of ce-{key}-s0.json"])
+def test_a_record_under_another_name_is_refused(tmp_path, name):
+    made = make_records.make("ce")
+    path = record.write(made, tmp_path)
+    other = path.rename(tmp_path / name.format(key=made.key[:8]))
+    with pytest.raises(LtbenchError, match="its key or name"):
+        record.read(other)
+    assert record.read_folder(tmp_path)[0] == {}
+
+
+def test_what_is_absent_or_a_folder_is_refused_by_name(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    for path in (tmp_path / "absent.json", tmp_path / "folder.json"):
+        with pytest.raises(LtbenchError, match=path.name):
+            record.read(path)
+
+
+def test_files_that_are_no_records_are_let_be(tmp_path):
+    made = make_records.make()
+    record.write(made, tmp_path)
+    for name in ("plan.json", "notes.txt", f".{made.stem}.json.abc123"):
+        (tmp_path / name).write_text("{")
+    assert record.read_folder(tmp_path) == ({made.key: made}, [])
+
+
+def test_a_folder_that_is_not_there_has_no_records(tmp_path):
+    assert record.read_folder(tmp_path / "absent") == ({}, [])
+
+
+# Atomic
+
+
+def failing(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize("before", [None, "the old text"])
+def test_a_failed_write_leaves_no_stump_and_what_was_there(tmp_path, monkeypatch, call, before):
+    path = tmp_path / "x.json"
+    if before:
+        path.write_text(before)
+    monkeypatch.setattr(os, call, failing)
+    with pytest.raises(OSError, match="No space left"):
+        record.write_atomically(path, "the new text")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == ({"x.json": before} if before else {})
+
+
+def test_an_interrupt_in_the_write_leaves_no_stump(tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        record.write_atomically(tmp_path / "x.json", "text")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_text_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (calls.append(name), real(*given)))
+    record.write_atomically(tmp_path / "deep" / "x.json", "Grüße\n")
+    assert calls == ["fsync", "replace"]
+    assert (tmp_path / "deep" / "x.json").read_bytes() == "Grüße\n".encode()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", ["fixed", "volatile"])
+def test_what_is_not_a_number_is_not_written(tmp_path, value, place):
+    changes = {"macs": value} if place == "fixed" else {"volatile": record.Volatile(seconds=value)}
+    made = make_records.make().model_copy(update=changes)
+    with pytest.raises(ValueError):
+        record.write(made, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# The plan beside the records
+
+
+def plan_of(*rows: record.Row, baseline: str = "ce") -> record.PlanFile:
+    return record.PlanFile(suite="toy", baseline=baseline, rows=rows)
+
+
+def test_a_plan_comes_back_and_is_not_touched_where_it_says_so_already(tmp_path):
+    rows, _ = make_records.five()
+    plan = plan_of(*rows)
+    record.write_plan(plan, tmp_path)
+    path = tmp_path / "plan.json"
+    assert record.read_plan(tmp_path) == plan
+    before = path.stat().st_mtime_ns, path.stat().st_ino
+    record.write_plan(plan, tmp_path)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+    record.write_plan(plan_of(rows[0]), tmp_path)
+    assert record.read_plan(tmp_path).rows == (rows[0],)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"suite": "toy"}', '{"suite": "s", "baseline": "b", "rows": [], "x": 1}']
+)
+def test_a_damaged_plan_is_named(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(LtbenchError, match=r"plan\.json: not a plan"):
+        record.read_plan(tmp_path)
+
+
+def test_an_absent_plan_says_who_writes_it(tmp_path):
+    with pytest.raises(LtbenchError, match="absent; `ltbench run` writes it"):
+        record.read_plan(tmp_path)
+
+
+def test_rows_are_merged_by_what_they_are():
+    ce, more_seeds = make_records.make("ce", 0), make_records.make("ce", 1)
+    first, again = make_records.row([ce]), make_records.row([more_seeds])
+    elsewhere = make_records.row([make_records.make("ce", 0, recipe={"epochs": 9})], block="c" * 64)
+    ride = make_records.row([make_records.make("ride(experts=3)")])
+    merged = record.merged(plan_of(first, ride), plan_of(again, elsewhere, baseline="ride(experts=3)"))
+    assert merged.rows == (
+        first.model_copy(update={"keys": {"0": ce.key, "1": more_seeds.key}}),
+        ride,
+        elsewhere,
+    )
+    assert merged.baseline == "ce", "--set is no new baseline"
+    assert record.merged(merged, plan_of(again)) == merged, "merging twice changes nothing"
+
+
+def test_a_newer_key_of_a_seed_takes_the_place_of_the_older():
+    old, new = make_records.make("ce", 0), make_records.make("ce", 0, version=2)
+    assert old.key != new.key
+    merged = record.merged(plan_of(make_records.row([old])), plan_of(make_records.row([new])))
+    assert [row.keys for row in merged.rows] == [{"0": new.key}]
+
+
+def test_folders_with_a_plan_are_found_in_order(tmp_path):
+    for name in ("b", "a"):
+        make_records.write(tmp_path, *make_records.five(), suite=name)
+    (tmp_path / "c").mkdir()
+    assert record.suite_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert record.suite_folders(tmp_path / "b") == [tmp_path / "b"]
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "a file"])
+def test_where_no_results_are_it_says_so(tmp_path, kind):
+    folder: Path = tmp_path / "results"
+    if kind == "empty":
+        folder.mkdir()
+    if kind == "a file":
+        folder.write_text("")
+    with pytest.raises(LtbenchError, match="results: no results here"):
+        record.suite_folders(folder)

@@ -1,0 +1,436 @@
+"""Records -> leaderboard: figures worked by hand, every status, every format, every option."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import make_records
+import pytest
+from make_records import make, row, text, write
+
+from ltbench import record, tables
+from ltbench.errors import LtbenchError
+from ltbench.tables import Options, load, render
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """The results folder of make_records.five()."""
+    return write(tmp_path_factory.mktemp("five"), *make_records.five()).parent
+
+
+def by_label(board: tables.Leaderboard) -> dict[str, dict]:
+    return {row["label"]: row for row in board.rows}
+
+
+def cells(shown: str, label: str) -> list[str]:
+    """The words of a row, as printed."""
+    (line,) = (line for line in shown.splitlines() if line.startswith(label))
+    return line.removeprefix(label).split()
+
+
+# Golden: written anew by `python tests/make_records.py`, where the change is meant
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in make_records.GOLDEN.iterdir()))
+def test_the_table_is_as_it_was(five, name):
+    assert make_records.golden(load(five))[name] == (make_records.GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_there_is_a_golden_file_of_every_format():
+    assert len(list(make_records.GOLDEN.iterdir())) == len(tables.FORMATS) + 1
+
+
+# Figures
+
+
+def test_figures_are_those_worked_by_hand(five):
+    rows = by_label(load(five))
+    # ce: 50, 60, 70; sd 10; t(2) = 4.302653, over sqrt 3
+    # ride: 60 and 90; sd 30 / sqrt 2; t(1) = 12.706205, over sqrt 2
+    assert rows["ce"]["top1"] == pytest.approx({"mean": 60, "sd": 10, "ci95": 24.841377})
+    assert rows["ride(experts=3)"]["top1"] == pytest.approx({"mean": 75, "sd": 21.213203, "ci95": 12.7062047 * 15})
+    # of ce: the class of 200 images is 90, 90, 90; that of 60 is 50, 60, 70; that of 5 is 10, 30, 50
+    for name, mean, sd in (("many", 90, 0), ("medium", 60, 10), ("few", 30, 20), ("ece", 10, 0)):
+        assert (rows["ce"][name]["mean"], rows["ce"][name]["sd"]) == pytest.approx((mean, sd)), name
+    # seeds 0 and 2, which both have: 60 - 50 and 90 - 70
+    expected = {"mean": 15, "ci95": 12.7062047 * 5, "n": 2}
+    gain = rows["ride(experts=3)"]["gain"]
+    assert gain["baseline"] == "ce" and {key: gain[key] for key in expected} == pytest.approx(expected)
+    assert rows["ce"]["gain"] is None and rows["bbn"]["gain"] is None
+    assert rows["bbn"]["top1"] == {"mean": None, "sd": None, "ci95": None}
+
+
+def test_a_row_has_the_documented_fields_and_no_others(five):
+    (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    documented = json.loads(example)
+    for found in json.loads(render(load(five), "json")):
+        assert list(found) == list(documented)
+        for key in ("top1", "many", "medium", "few", "ece"):
+            assert list(found[key]) == list(documented[key])
+        assert found["gain"] is None or list(found["gain"]) == list(documented["gain"])
+
+
+@pytest.mark.parametrize("key", ["suite", "data", "params", "macs_used", "seconds", "commits", "groups", "seeds"])
+def test_a_documented_field_has_the_documented_type(five, key):
+    (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    assert type(load(five).rows[0][key]) is type(json.loads(example)[key])
+
+
+def test_the_mean_of_what_varies_from_run_to_run(tmp_path):
+    speeds = [make("ce", seed, volatile=record.Volatile(seconds=60.0 * seed, commit="a" * 40)) for seed in (1, 2)]
+    (found,) = load(write(tmp_path, [row(speeds)], speeds)).rows
+    assert found["seconds"] == 90 and found["commits"] == ["aaaaaaaaaa+"]
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    ours, theirs = make("ride(experts=3)", right=(9, 9, 9)), make("ce")
+    board = load(write(tmp_path, [row([theirs]), row([ours])], [theirs, ours]))
+    assert by_label(board)["ride(experts=3)"]["gain"] == {"baseline": "ce", "mean": 40, "ci95": None, "n": 1}
+    shown = text(board, 100)
+    assert cells(shown, "ride(experts=3)")[:6] == ["1", "90.0", "90.0", "90.0", "90.0", "+40.0"]
+    assert "one seed: no interval" in shown
+
+
+# Statuses
+
+
+def ended(status: str, reason: str = "") -> list[record.Record]:
+    return [make("bbn", seed, status=status, reason=reason) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize("status", ["failed", "oom", "diverged"])
+def test_a_row_without_a_complete_run_shows_its_status_and_the_reason(tmp_path, status):
+    made = ended(status, "it [was] bad")
+    board = load(write(tmp_path, [row(made)], made, baseline="bbn"))
+    (found,) = board.rows
+    assert (found["status"], found["n"], found["seeds"], found["asked"]) == (status, 0, [], 2)
+    assert found["reason"] == f"seed 0 {status}: it [was] bad; seed 1 {status}: it [was] bad"
+    assert found["top1"]["mean"] is None and found["params"] is None and found["macs_used"] is None
+    assert cells(text(board, 80), "bbn  ")[:5] == ["0", status, "n/a", "n/a", "n/a"]
+
+
+def test_a_row_that_has_not_run_is_missing(tmp_path):
+    board = load(write(tmp_path, [row(ended("failed"))], []))
+    assert (board.rows[0]["status"], board.rows[0]["reason"], board.rows[0]["n"]) == ("missing", "", 0)
+    shown = text(board, 80)
+    assert cells(shown, "bbn")[:2] == ["0", "missing"] and "Nothing has run." in shown
+
+
+def test_a_skipped_row_says_why(tmp_path):
+    board = load(write(tmp_path, [row([make("bbn")], keys={}, skip="needs 32 pixels")], []))
+    assert (board.rows[0]["status"], board.rows[0]["reason"], board.rows[0]["asked"]) == (
+        "skipped",
+        "needs 32 pixels",
+        0,
+    )
+    assert cells(text(board, 80), "bbn")[:2] == ["0", "skipped"]
+
+
+@pytest.mark.parametrize("status", ["failed", "oom", "diverged"])
+def test_nothing_is_averaged_over_a_run_that_did_not_complete(tmp_path, status):
+    # even where its record should hold figures
+    good, bad = make("ce", 0), make("ce", 1, **make_records.DONE | {"right": (0, 0, 0)}, status=status, reason="why")
+    board = load(write(tmp_path, [row([good, bad])], [good, bad]))
+    (found,) = board.rows
+    assert (found["status"], found["n"], found["seeds"], found["asked"]) == ("partial", 1, [0], 2)
+    assert found["top1"] == {"mean": 50, "sd": None, "ci95": None} and found["reason"] == f"seed 1 {status}: why"
+    shown = text(board, 80)
+    assert cells(shown, "ce  ")[:5] == ["1", "50.0", "(1", "of", "2)"]
+    assert f"ce: seed 1 {status}: why" in shown
+
+
+def test_the_worst_of_several_ends_is_named(tmp_path):
+    made = [make("ce", seed, status=status) for seed, status in enumerate(["failed", "oom", "diverged"])]
+    (found,) = load(write(tmp_path, [row(made)], made)).rows
+    assert found["status"] == "diverged" and found["reason"].count("seed") == 3
+
+
+def test_a_refused_record_is_named_and_the_rest_is_shown(tmp_path):
+    good, bad = make("ce"), make("bbn")
+    folder = write(tmp_path, [row([good]), row([bad])], [good, bad])
+    path = folder / f"{bad.stem}.json"
+    path.write_text(path.read_text().replace('"right": [\n  9', '"right": [\n  10'))
+    board = load(tmp_path)
+    assert [row["status"] for row in board.rows] == ["complete", "refused"]
+    assert board.rows[1]["reason"] == "seed 0 refused" and board.rows[1]["top1"]["mean"] is None
+    assert len(board.refused) == 1 and str(path) in board.refused[0]
+    assert cells(text(board, 80), "bbn  ")[:2] == ["0", "refused"]
+
+
+def test_a_record_that_no_row_asks_for_is_not_counted(tmp_path):
+    ce, parent = make("ce"), make("ride(experts=3)")
+    board = load(write(tmp_path, [row([ce])], [ce, parent]))
+    assert [row["label"] for row in board.rows] == ["ce"] and board.rows[0]["n"] == 1
+
+
+# Blocks
+
+
+def test_rows_of_different_blocks_stand_in_different_tables(tmp_path):
+    small = make("ce", backbone="resnet8"), make("ride(experts=3)", right=(9, 9, 9))
+    large = (
+        make("ce", backbone="resnet20", right=(1, 1, 1)),
+        make("ride(experts=3)", backbone="resnet20", right=(2, 2, 2)),
+    )
+    rows = [row([r], block=r.backbone) for pair in zip(small, large, strict=True) for r in pair]
+    board = load(write(tmp_path, rows, [*small, *large]))
+    assert [[r["backbone"] for r in block] for block in tables.blocks(board.rows)] == [
+        ["resnet8"] * 2,
+        ["resnet20"] * 2,
+    ]
+    # gains are over the baseline of the row's own block: 90 - 50 and 20 - 10
+    gains = {(r["backbone"], r["label"]): r["gain"] and r["gain"]["mean"] for r in board.rows}
+    assert gains["resnet8", "ride(experts=3)"] == pytest.approx(40)
+    assert gains["resnet20", "ride(experts=3)"] == pytest.approx(10)
+    for kind, heading in (("md", "**toy: "), ("latex", "% toy: "), ("html", "<h2>toy: ")):
+        assert render(board, kind).count(heading) == 2
+    assert text(board, 80).count("toy: toy_lt, resnet") == 2
+    # best first by top-1: but never across blocks
+    sorted_rows = load(tmp_path, Options(sort="top1")).rows
+    assert [(r["backbone"], r["label"]) for r in sorted_rows] == [
+        ("resnet8", "ride(experts=3)"), ("resnet8", "ce"), ("resnet20", "ride(experts=3)"), ("resnet20", "ce"),
+    ]  # fmt: skip
+
+
+def test_suites_stand_in_different_tables_even_where_their_blocks_are_one(tmp_path):
+    for suite in ("one", "two"):
+        ce = make("ce", suite=suite)
+        write(tmp_path, [row([ce])], [ce], suite=suite)
+    board = load(tmp_path)
+    assert [[r["suite"] for r in block] for block in tables.blocks(board.rows)] == [["one"], ["two"]]
+
+
+# Options
+
+
+def test_another_baseline(five):
+    rows = by_label(load(five, Options(baseline="ride(experts=3)")))
+    assert rows["ride(experts=3)"]["gain"] is None
+    assert rows["ce"]["gain"]["baseline"] == "ride(experts=3)" and rows["ce"]["gain"]["mean"] == pytest.approx(-15)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("top1", ["ride(experts=3)", "ce", "bbn"]),
+        ("top-1", ["ride(experts=3)", "ce", "bbn"]),
+        ("few", ["ride(experts=3)", "ce", "bbn"]),
+        ("gain", ["ride(experts=3)", "ce", "bbn"]),
+        ("params", ["ce", "ride(experts=3)", "bbn"]),  # less is better
+        ("macs_used", ["ce", "ride(experts=3)", "bbn"]),
+    ],
+)
+def test_sorted_best_first_and_what_has_no_value_last(five, column, expected):
+    assert [r["label"] for r in load(five, Options(sort=column)).rows] == expected
+
+
+def test_a_lower_calibration_error_is_better(tmp_path):
+    worse = record.Calibration(count=(30,), right=(10,), confidence=(25.0,))
+    made = [make("ce", calibration=worse), make("bbn")]
+    folder = write(tmp_path, [row([r]) for r in made], made)
+    assert [r["label"] for r in load(folder, Options(sort="ece")).rows] == ["bbn", "ce"]
+
+
+def test_the_chosen_columns_in_the_order_asked_for(five):
+    options = Options(columns=("label", "few", "top-1"))
+    assert render(load(five), "md", options).splitlines()[2].replace(" ", "") == "|method|few|top-1|"
+    assert text(load(five), 80, options).splitlines()[1].split() == ["method", "few", "top-1"]
+
+
+def test_other_groups(five):
+    board = load(five, Options(groups=(50, 50)))
+    found = by_label(board)["ce"]
+    assert found["groups"] == [50, 50] and found["medium"] == {"mean": None, "sd": None, "ci95": None}
+    assert found["many"]["mean"] == pytest.approx(75) and found["few"]["mean"] == pytest.approx(30)
+    shown = text(board, 80)
+    assert "many > 50, medium 50..50, few < 50" in shown
+    assert cells(shown, "ce  ")[1:5] == ["60.0±24.8", "75.0", "n/a", "30.0"]
+    assert found["top1"] == by_label(load(five))["ce"]["top1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(baseline="cee"), "--baseline: unknown row 'cee'; did you mean 'ce'?"),
+        (Options(sort="top2"), "--sort: unknown column 'top2'; did you mean 'top1'?"),
+        (Options(sort="label"), "--sort: unknown column 'label'"),
+    ],
+)
+def test_an_option_that_names_nothing_says_what_there_is(five, options, message):
+    with pytest.raises(LtbenchError) as caught:
+        load(five, options)
+    assert str(caught.value).startswith(message) and "(allowed: " in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["text", "md"])
+def test_an_unknown_column_names_the_nearest(five, kind):
+    options = Options(columns=("label", "meny"))
+    with pytest.raises(LtbenchError, match=r"--columns: unknown column 'meny'; did you mean 'many'\?"):
+        text(load(five), 80, options) if kind == "text" else render(load(five), kind, options)
+
+
+# Forms
+
+
+def everything(board: tables.Leaderboard) -> dict[str, str]:
+    return {str(width): text(board, width) for width in (80, 140)} | {
+        kind: render(board, kind) for kind in tables.FORMATS if kind != "text"
+    }
+
+
+def test_the_same_records_give_the_same_bytes_in_whatever_order_they_lie(tmp_path, monkeypatch):
+    rows, made = make_records.five()
+    expected = everything(load(write(tmp_path / "one", rows, made)))
+    write(tmp_path / "two", rows, reversed(made))
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: reversed(sorted(glob(self, pattern))))
+    assert everything(load(tmp_path / "two")) == expected
+
+
+LONG = "ride_distill(experts=3, teacher=ride(experts=6, loss=ce, head=linear)) [lr=0.05]"
+
+
+def test_no_line_is_longer_than_80_columns_and_no_figure_is_cut(tmp_path):
+    large = {"macs": 4.1e9, "macs_used": 3.9e9}
+    ours = [make(LONG, seed, right=right, **large) for seed, right in ((0, (10, 10, 10)), (1, (10, 0, 0)), (2, ()))]
+    theirs = [make("ce", seed, right=(10 * seed,) * 3) for seed in (0, 1, 2)]
+    board = load(write(tmp_path, [row(theirs[:2]), row(ours)], [*theirs[:2], *ours[:2]]))
+    shown = text(board, 80)
+    assert max(map(len, shown.splitlines())) <= 80
+    words = shown.split()
+    for figure in ("66.7±423.5", "100.0", "50.0", "4100.0", "3900.0"):
+        assert figure in words, figure
+    firsts = [line.split(" ")[0] for line in shown.splitlines()]
+    assert any(first and LONG.startswith(first) and len(first) > 3 for first in firsts)
+
+
+BRACKETS = ("ce [lr=0.5]", "ce [/bold]", "ce [red]x", "ce(head=[a, b])")
+
+
+@pytest.mark.parametrize("label", BRACKETS)
+def test_a_label_that_looks_like_markup_is_printed_as_it_is(tmp_path, label):
+    made = [make(label, status="failed", reason="[/] [red]no[/red]", method="ce"), make("bbn", 1)]
+    board = load(write(tmp_path, [row(made[:1]), row(made[1:])], made))
+    shown = text(board, 100)
+    assert label in shown and "[/] [red]no[/red]" in shown
+    for kind in ("md", "latex", "csv", "json", "html"):
+        assert json.loads(json.dumps(label))[:3] in render(board, kind)
+
+
+def test_each_format_keeps_its_special_characters(tmp_path):
+    ce = make("ce_x(a=1|2) <b> & 5%", method="ce", seed=0), make("ce_x(a=1|2) <b> & 5%", method="ce", seed=1)
+    board = load(write(tmp_path, [row(ce)], ce, baseline=ce[0].label))
+    assert r"a=1\|2" in render(board, "md")
+    assert "&lt;b&gt; &amp; 5%" in render(board, "html")
+    latex = render(board, "latex")
+    assert r"ce\_x" in latex and r"\& 5\%" in latex and r"50.0$\pm$0.0" in latex
+    (back,) = csv.DictReader(io.StringIO(render(board, "csv")))
+    assert back["label"] == ce[0].label and float(back["top1_mean"]) == 50 and back["seeds"] == "0 1"
+    (found,) = json.loads(render(board, "json"))
+    assert found["label"] == ce[0].label
+
+
+def test_the_columns_of_csv_are_the_same_whatever_has_run(tmp_path):
+    rows, made = make_records.five()
+    headers = set()
+    for name, records in (("all", made), ("one", made[:1]), ("none", [])):
+        board = load(write(tmp_path / name, rows, records))
+        headers.add(render(board, "csv").splitlines()[0])
+    assert len(headers) == 1
+
+
+# By the command line
+
+
+def command(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ltbench", *map(str, words)],
+        cwd=cwd, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80", "PYTHONUTF8": "1"} | env,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), [("text", "80.txt"), ("json", "table.json"), ("csv", "table.csv")])
+def test_the_command_prints_what_the_golden_file_says(five, kind, name):
+    done = command("table", five, "--format", kind)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (make_records.GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["text", "md"])
+def test_out_writes_a_file_and_prints_nothing(five, tmp_path, kind):
+    out = tmp_path / "new" / "table"
+    done = command("table", five, "--format", kind, "--out", out)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert out.read_text(encoding="utf-8") == (
+        make_records.GOLDEN / ("80.txt" if kind == "text" else "table.md")
+    ).read_text(encoding="utf-8")
+
+
+def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_1(tmp_path):
+    rows, made = make_records.five()
+    folder = write(tmp_path, rows, made)
+    bad = folder / f"{made[-1].stem}.json"
+    bad.write_text("{")
+    done = command("table", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"refused: {bad}: not a record") and done.stderr.count("\n") == 1
+    assert cells(done.stdout, "ce  ")[:2] == ["3", "60.0±24.8"]
+    assert cells(done.stdout, "ride(experts=3) ")[:4] == ["1", "60.0", "(1", "of"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "jsn"], "--format: unknown choice 'jsn'; did you mean 'json'?"),
+        (["--baseline", "bbm"], "--baseline: unknown row 'bbm'; did you mean 'bbn'?"),
+        (["--groups", "100"], "--groups 100: write two numbers, as in 100,20"),
+        (["--groups", "20,100"], "--groups 20,100: the first must not be less than the second"),
+        (["--columns", "label,,n"], "--columns: unknown column ''"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(five, words, message):
+    done = command("table", five, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
+
+
+def test_where_no_results_are_it_says_so(tmp_path):
+    done = command("table", tmp_path / "absent")
+    assert done.returncode == 2 and "no results here" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_makes_no_traceback(five):
+    rest = f"{sys.executable} -m ltbench table {five} --format json"
+    # the reader closes the pipe before anything is written
+    done = subprocess.run(["bash", "-c", f"{rest} | true"], capture_output=True, text=True)
+    assert done.stderr == ""
+    done = subprocess.run(["bash", "-c", f"{rest} | head -1"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[\n", "")
+
+
+def test_a_terminal_without_the_sign_gets_another(five):
+    done = command("table", five, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and done.stderr == "" and "60.0?24.8" in done.stdout
+
+
+def test_a_folder_that_may_only_be_read_is_enough(tmp_path):
+    folder = write(tmp_path, *make_records.five())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    folder.chmod(0o555)
+    try:
+        board = load(folder)
+    finally:
+        folder.chmod(0o755)
+    assert len(board.rows) == 3
+    # root may write anywhere: nothing must have tried
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
