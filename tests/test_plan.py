@@ -367,6 +367,7 @@ def test_what_is_not_done_is_outstanding_parents_first(tmp_path, glyph_cache):
         ("complete", False),
     ):
         ce = the(made, "ce")
-        done = runs.describe(ce).model_copy(update={"status": status})
+        zeros = (0,) * len(ce.counts)
+        done = runs.describe(ce).model_copy(update={"status": status, "right": zeros, "total": zeros})
         record.write(done, where.record_path(ce).parent)
         assert (ce.key in runs.outstanding({ce.key: ce}, where)) == again, status

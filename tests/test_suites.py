@@ -16,7 +16,7 @@ def test_all_are_known():
 @pytest.mark.parametrize("name", CIFAR100)
 def test_those_of_cifar_100_can_be_planned(name, cifar100):
     made = plan.make(suite.read(name), cifar100)
-    assert [row.label for row in made.rows][0] == "ce"
+    assert made.rows[0].label == "ce"
     assert len({row.block for row in made.rows}) == 1, "one recipe for all"
     ce = next(run for run in made.runs.values() if run.label == "ce")
     children = [run for run in made.runs.values() if ce.key in {parent.key for parent in run.parents.values()}]
