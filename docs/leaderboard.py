@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ltbench.tables import Options, load, render
@@ -18,8 +19,11 @@ def written() -> str:
     before, rest = README.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     options = Options(columns=COLUMNS)
-    table = render(load(RESULTS, options), "md", options)
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+    board = load(RESULTS, options)
+    ran = [row for row in board.rows if row["n"]]
+    table = render(replace(board, rows=ran), "md", options)
+    missing = f"{len(board.rows) - len(ran)} rows of the suite have not run yet; `ltbench table results` shows all."
+    return f"{before}{BEGIN}\n\n{table}\n{missing}\n\n{END}{after}"
 
 
 def main() -> int:

@@ -63,11 +63,21 @@ def carry_out(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return _here(todo, plan, settings, report, signals)
     os.environ.update({key: os.environ.get(key, value) for key, value in MALLOC.items()})
-    pool = _Pool(list(todo), plan, settings, plugins, report, signals)
+    pool = _Pool(by_urgency(todo), plan, settings, plugins, report, signals)
     try:
         return pool.run(min(jobs, len(todo)))
     finally:
         pool.close()
+
+
+def by_urgency(todo: Sequence[RunSpec]) -> list[RunSpec]:
+    """Seed after seed, and within one what the longest chain of epochs waits for first; parents before children."""
+    chain: dict[str, int] = {}
+    for spec in reversed(todo):  # children stand behind their parents
+        waiting = [chain[child.key] for child in todo if spec.key in {p.key for p in child.parents.values()}]
+        chain[spec.key] = spec.recipe.epochs + max(waiting, default=0)
+    # members of an ensemble have seeds of 1000 and more: they belong to the seed that asks for them
+    return sorted(todo, key=lambda spec: (spec.ref.seed % 1000, -chain[spec.key]))
 
 
 def _here(

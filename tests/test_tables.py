@@ -302,13 +302,17 @@ LONG = "ride_distill(experts=3, teacher=ride(experts=6, loss=ce, head=linear)) [
 
 def test_no_line_is_longer_than_80_columns_and_no_figure_is_cut(tmp_path):
     large = {"macs": 4.1e9, "macs_used": 3.9e9}
-    ours = [make(LONG, seed, right=right, **large) for seed, right in ((0, (10, 10, 10)), (1, (10, 0, 0)), (2, (0, 0, 0)))]
+    ours = [
+        make(LONG, seed, right=right, **large) for seed, right in ((0, (10, 10, 10)), (1, (10, 0, 0)), (2, (0, 0, 0)))
+    ]
     theirs = [make("ce", seed, right=(10 * seed,) * 3) for seed in (0, 1, 2)]
     board = load(write(tmp_path, [row(theirs[:2]), row(ours)], [*theirs[:2], *ours[:2]]))
     shown = text(board, 80)
     assert max(map(len, shown.splitlines())) <= 80
     whole = {word for r in board.rows for column in tables.COLUMNS for word in column.text(r).split()}
-    body = shown.splitlines()[2 : shown.splitlines().index(next(x for x in shown.splitlines() if x.startswith("Top-1")))]
+    body = shown.splitlines()[
+        2 : shown.splitlines().index(next(x for x in shown.splitlines() if x.startswith("Top-1")))
+    ]
     printed = {word for line in body for word in line[tables.LABEL_WIDTH :].split()}
     assert printed <= whole, f"cut: {printed - whole}"
     assert {"66.7±423.5", "100.0", "50.0"} <= printed
