@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from .errors import LtbenchError
-from .keys import Identity, canonical_json, digest, stem
+from .keys import Identity, digest, stem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,7 +198,7 @@ def write_atomically(path: Path, text: str) -> None:
 def read(path: Path) -> Record:
     """One record. Raises LtbenchError where it is damaged, of another schema, or contradicts its hash or key."""
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         claimed, fixed = body.pop("sha256"), {key: value for key, value in body.items() if key != "volatile"}
         real = digest(fixed)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
@@ -208,12 +208,16 @@ def read(path: Path) -> Record:
     if real != claimed:
         raise LtbenchError(f"{path}: its contents contradict its sha256")
     try:
-        record = Record.model_validate_json(canonical_json(body))
+        record = Record.model_validate(body)
     except (ValidationError, ValueError) as error:
         raise LtbenchError(f"{path}: not a record: {str(error).splitlines()[0]}") from None
     if record.identity.key != record.key or path.stem != record.stem:
         raise LtbenchError(f"{path}: its contents contradict its key or name")
     return record
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Record], list[str]]:
