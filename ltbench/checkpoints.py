@@ -129,8 +129,13 @@ def save_final(folder: Path, key: str, files: dict[str, dict[str, Tensor]]) -> N
 
 def drop_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run that has its record."""
-    for path in _found(folder):
+    for path in (*_found(folder), *folder.glob(".step-*")):  # the latter: killed while they were written
         shutil.rmtree(path, ignore_errors=True)
+
+
+def forget_final(folder: Path) -> None:
+    """Make the weights and logits of a finished run count as absent."""
+    (folder / MANIFEST).unlink(missing_ok=True)
 
 
 def load_final(folder: Path, key: str, name: str) -> dict[str, Tensor] | None:

@@ -51,6 +51,9 @@ def main() -> NoReturn:
         # the reader of our output went away (`ltbench table | head`): no fault, and nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _survive_plain_terminals() -> None:
@@ -148,6 +151,8 @@ def table(
     from . import tables
 
     _one_of("--format", format, tables.FORMATS)
+    if columns and format in ("json", "csv"):
+        raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
     options = tables.Options(baseline, sort, tuple(columns.split(",")) if columns else (), _groups(groups))
     board = tables.load(results, options)
     if format == "text":
@@ -192,7 +197,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="METHOD|SUITE", help="A method's name, or a suite.")],
     plugin: PluginOption = None,
 ) -> None:
-    """A method's options and source, or a suite with all defaults written out."""
+    """A method's options, or a suite with all defaults written out."""
     from . import listing
 
     listing.show_one(name, plugin or [], _console())
@@ -300,7 +305,9 @@ def _device(asked: str) -> str:
 def _default_jobs(device: str) -> int:
     import torch
 
-    return torch.cuda.device_count() if device == "cuda" else 1 if device == "mps" else os.cpu_count() or 1
+    if device != "cpu":
+        return torch.cuda.device_count() if device == "cuda" else 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_plan(plan: Plan, settings: Settings) -> None:
@@ -325,7 +332,11 @@ def _show_table(folder: Path) -> None:
 def _console(**options: Any) -> Any:
     from rich.console import Console
 
-    return Console(**options)
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # main() answers it, as for every other output
+
+    return PipedConsole(**options)
 
 
 def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, settings: Settings | None = None) -> None:

@@ -41,7 +41,11 @@ class BrokenContract(AssertionError):
 
 def check(ref: Ref) -> Iterator[Result]:
     """Each test of the contract on a method, in order; a failed one stops none of the others."""
-    trials = Trials(ref)
+    try:
+        trials = Trials(ref)
+    except Exception as error:  # its parents, too, may fail in any way
+        yield Result("parents", False, f": {type(error).__name__}: {error}")
+        return
     for name, test in TESTS.items():
         try:
             test(trials)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,7 +130,8 @@ class _Pool:
                 told = True
                 self.waiting.clear()
                 for worker in self.workers:
-                    worker.pipe.send(None)  # anything in the pipe means: stop at the next step
+                    with contextlib.suppress(OSError):  # it has died meanwhile
+                        worker.pipe.send(None)  # anything in the pipe means: stop at the next step
             self._deal()
             for worker in self._ready():
                 self._hear(worker)
@@ -149,7 +152,12 @@ class _Pool:
         ours, theirs = context.Pipe()
         arguments = (theirs, self.settings, tuple(self.plugins), number)
         process = context.Process(target=_work, args=arguments, daemon=True)
+        # Blocked until the worker ignores them: a terminal's Ctrl-C also reaches one that is still importing torch.
+        # The tracker comes first, since starting it unblocks them.
+        multiprocessing.resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, EXIT)
         process.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, EXIT)
         theirs.close()
         return _Worker(process, ours)
 
@@ -161,12 +169,18 @@ class _Pool:
                 if spec is None:
                     break
                 self.waiting.remove(spec)
-                failed = [p.label for p in spec.parents.values() if self.ended.get(p.key, "complete") != "complete"]
+                failed = [p.label for p in spec.parents.values() if self._status(p.key) != "complete"]
                 if failed:
                     self._end(runs.give_up(spec, f"it starts from {failed[0]}, which is not complete", self.settings))
                     continue
                 worker.spec = spec
-                worker.pipe.send((spec, runs.parents_of(spec, self.plan)))
+                with contextlib.suppress(OSError):  # it has died: the end of its pipe is heard next
+                    worker.pipe.send((spec, runs.parents_of(spec, self.plan)))
+
+    def _status(self, key: str) -> Status:
+        """How a parent ended, now or in an earlier command."""
+        before = None if key in self.ended else runs.done(self.plan[key], self.settings)
+        return before.status if before else self.ended.get(key, "failed")
 
     def _may_begin(self, spec: RunSpec) -> bool:
         unfinished = {w.key for w in self.waiting} | {worker.spec.key for worker in self.workers if worker.spec}
@@ -195,7 +209,7 @@ class _Pool:
         """A worker died in its run, as the system kills one that takes too much memory: another takes its place."""
         worker.process.join()
         number = self.workers.index(worker)
-        if worker.spec:
+        if worker.spec and not self.signals:
             reason = f"its process died (exit code {worker.process.exitcode})"
             self._end(runs.give_up(worker.spec, reason, self.settings))
         worker.pipe.close()
@@ -213,6 +227,7 @@ def _work(pipe: Connection, settings: Settings, plugins: Sequence[str], number: 
     """A worker's life: take a run, carry it out, until the pipe closes."""
     for each in EXIT:
         signal.signal(each, signal.SIG_IGN)  # a terminal signals the whole group; the parent tells what to do
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, EXIT)
     _take_device(settings.device, number)
     from . import registry
 

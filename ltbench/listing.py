@@ -114,7 +114,7 @@ def _spelled_out(suite: Suite) -> str:
 
     whole = {
         "data": [asdict(spec) for spec in suite.data], "backbone": suite.backbones, "seeds": suite.seeds,
-        "recipe": asdict(suite.recipe), "methods": suite.document.value["methods"],
+        "recipe": asdict(suite.recipe), "baseline": suite.baseline, "methods": suite.document.value["methods"],
     }  # fmt: skip
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
@@ -197,7 +197,10 @@ def _cost(spec: RunSpec, settings: Settings) -> float:
     dataset = runs.on_device(spec, settings.data, "cpu")
     with torch.random.fork_rng(devices=[]):
         accelerator = Accelerator(cpu=True)
-        method = runs.construct(spec, dataset.train, accelerator)
+        try:
+            method = runs.construct(spec, dataset.train, accelerator)
+        except ValueError as error:
+            raise LtbenchError(f"{spec.label}: {error}") from None
         macs = dense_macs(method, dataset.train, accelerator)
     return 3 * macs * len(dataset.train) * spec.recipe.epochs * len(method.streams())
 

@@ -8,15 +8,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from . import labels, registry
 from .data.dataset import Dataset, open_dataset
 from .data.spec import DataSpec
-from .errors import LtbenchError
+from .errors import LtbenchError, explain
 from .keys import Identity, digest, stem, validated
 from .method import ProblemSpec, Ref
 from .recipe import ADAPTER, Recipe
 from .record import Parent, PlanFile, Row
 from .registry import OptionError
+from .strict_yaml import dotted
 from .suite import Entry, Suite, own_recipe
 
 
@@ -129,7 +132,7 @@ class _Visitor:
         skip = self._ask(ref.method, "skip", spec, ref.options)
         keys = {}
         for seed in () if skip else suite.seeds:
-            run = self.visit(replace(ref, seed=seed), recipe, label, ())
+            run = self.visit(replace(ref, seed=seed), recipe, label, (), own=tuple(entry.recipe))
             self.plan.why.setdefault(run.key, []).append("asked")
             keys[str(seed)] = run.key
         return Row(
@@ -137,8 +140,8 @@ class _Visitor:
             block=digest([data.fingerprints, self.backbone, suite.recipe.hash()]), keys=keys, skip=skip,
         )  # fmt: skip
 
-    def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...]) -> RunSpec:
-        """The run of ref, put into the plan after its parents."""
+    def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
+        """The run of ref, put into the plan after its parents. own: the fields that its entry takes from base."""
         cls = registry.get(ref.method)
         here = (ref.method, digest(registry.canonical(ref.options)), ref.seed, ref.part)
         if here in trail:
@@ -152,7 +155,8 @@ class _Visitor:
             parents[role] = Parent(key=parent.key, label=parent.label)
             reasons = self.plan.why.setdefault(parent.key, [])
             reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
-        recipe = validated(ADAPTER, asdict(self._ask(ref.method, "recipe", base, ref.options)))
+        recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
+        recipe = self._valid(ref.method, replace(recipe, **{key: getattr(base, key) for key in own}))
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
             options=registry.canonical(ref.options), recipe=ADAPTER.dump_python(recipe, mode="json"),
@@ -174,6 +178,14 @@ class _Visitor:
             raise LtbenchError(f"{self.where}: {method}: {error}") from None
         except Exception as error:
             raise LtbenchError(f"{self.where}: {method}.{hook}: {type(error).__name__}: {error}") from error
+
+    def _valid(self, method: str, recipe: Recipe) -> Recipe:
+        """A recipe that a method has changed, checked. Raises LtbenchError naming what it may not be."""
+        try:
+            return validated(ADAPTER, asdict(recipe))
+        except ValidationError as error:
+            faults = "; ".join(f"{dotted(path)} {said}" for path, said in explain(error, ()))
+            raise LtbenchError(f"{self.where}: the recipe that {method} makes: {faults}") from None
 
     def _parent(self, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:
         """The run that fills a role: same data and backbone, the suite's recipe, the child's seed and its offset."""

@@ -44,7 +44,8 @@ class Screen:
     def hear(self, event: Event) -> None:
         """Show an event."""
         self.waiting.discard(event.key)
-        self.first.setdefault(event.key, (time.monotonic(), event.epoch))
+        if event.kind == "resumed" or event.key not in self.first:
+            self.first[event.key] = (time.monotonic(), event.epoch)
         if event.kind == "finished":
             self.ended += 1
             self.failed += event.status != "complete"

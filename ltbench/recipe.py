@@ -41,6 +41,11 @@ class Recipe:
     augment: tuple[Augmentation, ...] = ("crop", "flip", "rotate15")
     precision: Literal["fp32", "bf16"] = "fp32"
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for fields that do not go together."""
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
     MIN_SHARE: ClassVar[int] = 5  # a second stage of fewer epochs would not settle, however short the suite
 
     def lr_at(self, t: Clock) -> float:

@@ -113,8 +113,9 @@ def load_plugin(given: str) -> None:
         if path.suffix != ".py":
             importlib.import_module(given)
             return
-        name = f"ltbench_plugin_{path.stem}"
-        if name in sys.modules and Path(str(sys.modules[name].__file__)) == path.resolve():
+        # two files may bear one name
+        name = f"ltbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+        if name in sys.modules:
             return
         spec = importlib.util.spec_from_file_location(name, path.resolve())
         if spec is None or spec.loader is None or not path.is_file():

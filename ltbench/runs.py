@@ -89,9 +89,10 @@ def outstanding(chosen: Mapping[str, RunSpec], settings: Settings) -> dict[str, 
     todo: dict[str, str] = {}
     lacking: set[str] = set()
     for key, spec in reversed(list(chosen.items())):
-        if done(spec, settings) is None:
+        before = done(spec, settings)
+        if before is None:
             todo[key] = "not done"
-        elif key in lacking and not has_weights(spec, settings):
+        elif key in lacking and before.status == "complete" and not has_weights(spec, settings):
             todo[key] = "done, but its weights are needed and absent"
         else:
             continue
@@ -105,9 +106,10 @@ def parents_of(spec: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]
 
 
 def give_up(spec: RunSpec, reason: str, settings: Settings) -> Record:
-    """The record of a run that could not begin, written."""
+    """The record of a run that could not begin or end, written unless a final one is there."""
     record = describe(spec).model_copy(update={"reason": reason})
-    records.write(record, settings.record_path(spec).parent)
+    if done(spec, settings) is None:
+        records.write(record, settings.record_path(spec).parent)
     return record
 
 
@@ -210,6 +212,8 @@ class _Run:
         self._fit(method, train, accelerator)
         self.tell("evaluating", "evaluate", epoch=spec.recipe.epochs)
         outcome = evaluate(method, dataset.test, accelerator)
+        if not torch.isfinite(outcome.logits).all():
+            raise DivergedError("the finished method gives logits that are not finite")
         if self.main:
             logits = {"logits": outcome.logits.half(), "label": outcome.label}
             checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
@@ -301,8 +305,11 @@ class _Run:
         spec, settings = self.spec, self.settings
         path = settings.record_path(spec)
         before = done(spec, settings)
-        if before and before.status == "complete" and before.fixed() != record.fixed():
-            record = before.model_copy(update={"status": "failed", "reason": f"trained again, it contradicts {path}"})
+        again = before is not None and before.status == record.status == "complete"
+        if again and before and _numbers(before) != _numbers(record):
+            checkpoints.forget_final(self.folder)  # no child may start from weights that are not the record's
+            reason = f"trained again, it contradicts {path}: delete that record, or take another --results"
+            record = before.model_copy(update={"status": "failed", "reason": reason})
         elif self.main and not before:
             records.write(record, path.parent)
             if record.status in records.FINAL:
@@ -311,6 +318,11 @@ class _Run:
         accuracy = f" top-1 {100 * sum(record.right) / sum(record.total):.2f} %" if record.total else ""
         self.tell("finished", f"{record.status}{reason}{accuracy}", epoch=len(record.history), status=record.status)
         return record
+
+
+def _numbers(record: Record) -> dict[str, Any]:
+    """What two runs of one key must agree in."""
+    return record.model_dump(include={"right", "predictions", "history", "members", "per_image", "calibration"})
 
 
 def construct(spec: RunSpec, train: Images, accelerator: Accelerator) -> Method:

@@ -82,7 +82,8 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
     document = _with_sets(document, sets)
     _check_top(document)
     value = document.value
-    faults: list[str] = []
+    empty = [key for key in ("data", "backbone") if value[key] == ()]
+    faults = [f"{document.where((key,))}: the list is empty" for key in empty]
     data = tuple(_data(document, path, item, faults) for path, item in _listed("data", value["data"]))
     nets = tuple(_backbone(document, path, item, faults) for path, item in _listed("backbone", value["backbone"]))
     recipe = _recipe(document, value["recipe"], faults)
@@ -173,7 +174,7 @@ def _validated(
 
 
 def _backbone(document: strict_yaml.Document, path: KeyPath, value: Any, faults: list[str]) -> str:
-    if value not in backbones.SUMMARIES:
+    if not isinstance(value, str) or value not in backbones.SUMMARIES:
         faults.append(f"{document.where(path)}: {unknown('backbone', str(value), backbones.SUMMARIES)}")
     return str(value)
 

@@ -271,7 +271,7 @@ def render(board: Leaderboard, kind: str, options: Options = Options()) -> str:
 
 
 def _cell(text: str, kind: str) -> str:
-    return text.replace("|", "\\|") if kind == "md" else text.replace("±", "$\\pm$") if kind == "latex_raw" else text
+    return text.replace("|", "\\|") if kind == "md" else text
 
 
 def _around(kind: str, title: str, body: str, notes: Sequence[str]) -> str:
@@ -335,7 +335,8 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
         for column in columns:
             first = column.key == "label"
             wide = min(LABEL_WIDTH, max(len(row["label"]) for row in rows)) if first else None
-            table.add_column(column.title, justify="left" if first else "right", no_wrap=not first, min_width=wide)
+            justify: Any = "left" if first else "right"
+            table.add_column(column.title, justify=justify, no_wrap=not first, overflow="fold", min_width=wide)
         for row in rows:
             table.add_row(*(Text(column.text(row)) for column in columns))
         console.print(table, width=max(width, console.width), crop=False)

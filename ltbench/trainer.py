@@ -73,6 +73,7 @@ class Fit:
 
     def _epoch(self, epoch: int, per_epoch: int, steps: int, share: Share) -> None:
         begun, first = time.perf_counter(), self.progress.step % per_epoch
+        self._counted = begun
         now = Clock(epoch, self.recipe.epochs, epoch * per_epoch, steps)
         self.rate.fill_(lr := self.recipe.lr_at(now))
         self.method.train()
@@ -90,7 +91,7 @@ class Fit:
                 self.after_step(self)
         self._close_epoch(epoch, lr, per_epoch)
         spent = time.perf_counter() - begun
-        self.progress.seconds += spent
+        self._count_time()
         images = (len(self.data) - first * self.recipe.batch_size) * len(streams)
         self.after_epoch(self.progress.history[-1], images, spent)
         self.after_step(self)
@@ -138,6 +139,11 @@ class Fit:
         self.progress.history.append({"epoch": epoch, "lr": lr, "terms": terms})
         self.progress.sums = {}
 
+    def _count_time(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self._counted
+        self._counted = now
+
     def snapshot(self) -> dict[str, Tensor]:
         """All tensors that a checkpoint holds, by name."""
         tensors = {f"method.{name}": value for name, value in self.method.state_dict().items()}
@@ -146,6 +152,7 @@ class Fit:
         }
         tensors |= {f"sums.{name}": value for name, value in self.progress.sums.items()}
         self.progress.bad = int(self._bad)
+        self._count_time()
         return tensors
 
 

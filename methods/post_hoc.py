@@ -36,9 +36,12 @@ class PostHoc(Method):
 
     def predict(self, image: Tensor) -> Prediction:
         """Eq. 9."""
-        found = self.base.predict(image)
-        return found._replace(logits=found.logits - self.shift)
+        return self._shifted(self.base.predict(image))
 
     def dense(self, image: Tensor) -> Prediction:
-        """What the base does without skipping."""
-        return self.base.dense(image)
+        """The same without skipping."""
+        return self._shifted(self.base.dense(image))
+
+    def _shifted(self, found: Prediction) -> Prediction:
+        members = None if found.members is None else found.members - self.shift
+        return found._replace(logits=found.logits - self.shift, members=members)

@@ -96,3 +96,10 @@ def test_a_method_that_does_not_learn_is_caught():
     trials = broken("still", loss=lambda self, t, batch: {"ce": 0 * self.logits(batch.image).sum()})
     with pytest.raises(BrokenContract, match="% right"):
         TESTS["learns"](trials)
+
+
+def test_options_that_do_not_go_together_are_a_failed_result():
+    from ltbench import contract, labels
+
+    (result,) = contract.check(labels.parse("ride_ea(base=ride(experts=1))"))
+    assert not result.passed and "nothing to route" in result.detail

@@ -135,3 +135,19 @@ def test_a_dry_run_writes_nothing(tmp_path, glyph_cache):
     done = subprocess.run([*command(tmp_path, glyph_cache), "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "1 to do" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+@pytest.mark.parametrize("after", [0.3, 1.5, 2.5])
+def test_a_signal_while_workers_begin_leaves_no_record_and_no_traceback(tmp_path, glyph_cache, after):
+    tiny.write(tmp_path, "ce")
+    process = start(tmp_path, glyph_cache)
+    limit = time.monotonic() + 60
+    while not (tmp_path / "results/tiny/plan.json").exists():  # written just before the workers are started
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    told = (tmp_path / "stderr.txt").read_text()
+    assert "Traceback" not in told and "died" not in told
+    assert [path.name for path in tmp_path.glob("results/tiny/*")] == ["plan.json"]

@@ -371,3 +371,11 @@ def test_what_is_not_done_is_outstanding_parents_first(tmp_path, glyph_cache):
         done = runs.describe(ce).model_copy(update={"status": status, "right": zeros, "total": zeros})
         record.write(done, where.record_path(ce).parent)
         assert (ce.key in runs.outstanding({ce.key: ce}, where)) == again, status
+
+
+def test_what_an_entry_overrides_wins_over_what_its_method_sets(tmp_path, glyph_cache):
+    methods = "crt, {crt: {}, recipe: {schedule: cosine, epochs: 50}}"
+    plain, own = (run for run in tiny.make(tmp_path, glyph_cache, methods).runs.values() if run.ref.method == "crt")
+    assert (own.recipe.schedule, own.recipe.epochs) == ("cosine", 50)
+    assert own.recipe.gamma == plain.recipe.gamma == 0.1, "the rest is the method's"
+    assert own.key != plain.key

@@ -62,6 +62,9 @@ BROKEN = {
         ["suite.yaml:7: methods[0].recipe.ephocs: unknown key 'ephocs'; did you mean 'epochs'?"],
     ),
     "a baseline that is no row": (("seeds: [0]", "seeds: [0]\nbaseline: bbn"), ["suite.yaml:4: baseline", "no row"]),
+    "no backbone at all": (("resnet8", "[]"), ["suite.yaml:2: backbone: the list is empty"]),
+    "a backbone that is a mapping": (("resnet8", "{name: resnet8}"), ["suite.yaml:2: backbone: unknown backbone"]),
+    "nesterov without momentum": (("{epochs: 1}", "{epochs: 1, momentum: 0}"), ["nesterov needs a momentum above 0"]),
     "an imbalance that empties a class": (("imbalance: 10", "imbalance: 100"), ["data: imbalance 100"]),
 }
 
