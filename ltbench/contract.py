@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load, save
 from torch import Tensor
 
-from . import backbones, registry
+from . import backbones, capturable, registry
 from .data.draws import seed_of
 from .data.memory import Epoch, Images, Norm
 from .evaluate import evaluate
@@ -48,8 +48,8 @@ def check(ref: Ref) -> Iterator[Result]:
         return
     for name, test in TESTS.items():
         try:
-            test(trials)
-            yield Result(name, True)
+            remark = test(trials)
+            yield Result(name, True, f": {remark}" if remark else "")
         except Exception as error:  # a method may fail in any way; all are told
             kind = "" if isinstance(error, BrokenContract) else f"{type(error).__name__}: "
             yield Result(name, False, f": {kind}{error}")
@@ -232,7 +232,7 @@ def resumed(trials: Trials) -> None:
     whole = trials.fresh()
     steps = trials.fit(whole).progress.step
     for stop in range(1, steps):
-        progress, tensors = _stopped(trials, stop)
+        progress, tensors = stopped(trials, stop)
         torch.manual_seed(stop)
         again = trials.fresh()
         again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
@@ -241,7 +241,8 @@ def resumed(trials: Trials) -> None:
         _need(same(state(again), state(whole)), f"stopped at step {stop} of {steps} and resumed, it ends otherwise")
 
 
-def _stopped(trials: Trials, stop: int) -> tuple[Progress, dict[str, Tensor]]:
+def stopped(trials: Trials, stop: int, recipe: Recipe | None = None, **more: Any) -> tuple[Progress, dict[str, Tensor]]:
+    """Where a run stands that was stopped after that many steps, and the tensors of its checkpoint."""
     kept: dict[str, Tensor] = {}
 
     def after_step(fit: Fit) -> None:
@@ -251,10 +252,19 @@ def _stopped(trials: Trials, stop: int) -> tuple[Progress, dict[str, Tensor]]:
 
     progress = Progress()
     try:
-        trials.fit(trials.fresh(), progress=progress, after_step=after_step)
+        trials.fit(trials.fresh(), recipe, progress=progress, after_step=after_step, **more)
     except Interrupted:
         return progress, kept
     raise BrokenContract(f"the run ended before step {stop}")
+
+
+def recorded(trials: Trials) -> str:
+    """Whether its step can be recorded as a CUDA graph at the first and the last epoch; if not, it runs eagerly."""
+    for t in _clocks(trials):
+        reason = capturable.why_not(trials.fresh().train(), t, trials.batches(t))
+        if reason:
+            return f"no; on a GPU its steps are taken eagerly: {reason}"
+    return ""
 
 
 def learns(trials: Trials) -> None:
@@ -267,6 +277,7 @@ def learns(trials: Trials) -> None:
     _need(share > 0.5, f"{100 * share:.0f} % right on separable images of {CLASSES} classes")
 
 
-TESTS: dict[str, Callable[[Trials], None]] = {
-    test.__name__: test for test in (documented, finite_loss, gradients, predicts, round_trip, seeded, resumed, learns)
+TESTS: dict[str, Callable[[Trials], str | None]] = {
+    test.__name__: test
+    for test in (documented, finite_loss, gradients, predicts, round_trip, seeded, resumed, recorded, learns)
 }

@@ -266,7 +266,6 @@ def _teller(pipe: Connection) -> Callable[[Event], None]:
 def _take_device(device: str, number: int) -> None:
     import torch
 
-    if device == "cpu":
-        torch.set_num_threads(1)  # two runs of one thread each beat one run of two
-    elif device == "cuda":
+    torch.set_num_threads(1)  # two runs of one thread each beat one run of two
+    if device == "cuda":
         torch.cuda.set_device(number % torch.cuda.device_count())

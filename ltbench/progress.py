@@ -52,7 +52,7 @@ class Screen:
             self.now.pop(event.key, None)
         else:
             self.now[event.key] = event
-        if not self.console.is_terminal or event.kind in ("finished", "resumed", "interrupted"):
+        if not self.console.is_terminal or event.kind in ("finished", "resumed", "noted", "interrupted"):
             # Text, not markup: a label may hold brackets
             self.console.print(Text(f"{self._name(event.key)}: {event.text}"), soft_wrap=True)
             sys.stdout.flush()

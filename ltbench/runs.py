@@ -28,6 +28,7 @@ from .data.draws import seed_of
 from .data.memory import Images
 from .errors import LtbenchError
 from .evaluate import Evaluation, evaluate
+from .graph import make_tape
 from .heads import LinearHead
 from .method import Method, Problem
 from .plan import RunSpec
@@ -60,7 +61,7 @@ class Event:
     """Something that a run tells while it goes on; progress screens and logs are made of these."""
 
     key: str
-    kind: str  # started, resumed, epoch, evaluating, finished
+    kind: str  # started, resumed, noted, epoch, evaluating, interrupted, finished
     text: str  # one plain line
     epoch: int = 0  # epochs done
     epochs: int = 0
@@ -203,6 +204,8 @@ class _Run:
         spec = self.spec
         self.tell("started", f"start {spec.label} seed {spec.ref.seed}")
         accelerator = make_accelerator(self.settings.device, spec.recipe.precision)
+        if accelerator.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         dataset = on_device(spec, self.settings.data, str(accelerator.device))
         train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
         torch.manual_seed(seed_of(spec.ref.seed, "init"))
@@ -237,9 +240,14 @@ class _Run:
         self._saved_at = time.monotonic()
         fit = Fit(
             method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state,
-            after_step=self._after_step, after_epoch=self._after_epoch,
+            make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
         )  # fmt: skip
         fit.run()
+
+    def _note(self, text: str) -> None:
+        """A line for the log and the record."""
+        self.notes.append(text)
+        self.tell("noted", text, epoch=len(self.progress.history))
 
     def _after_step(self, fit: Fit) -> None:
         stop = self.stop()
@@ -336,6 +344,9 @@ def construct(spec: RunSpec, train: Images, accelerator: Accelerator) -> Method:
 def make_accelerator(device: str, precision: str) -> Accelerator:
     """Accelerate for this device and precision; runs of one process may differ in both."""
     AcceleratorState._reset_state(reset_partial_state=True)
+    if device == "cuda":
+        torch.backends.cudnn.deterministic = True  # a resumed run equals an uninterrupted one to the bit
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
     return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 
 

@@ -14,8 +14,10 @@ from torch import Tensor
 from .data.draws import seed_of
 from .data.memory import Epoch, Images, Share
 from .errors import LtbenchError
-from .method import Batch, Clock, Method
+from .graph import Graphed, Tape, stream_of
+from .method import Clock, Method
 from .recipe import Recipe
+from .step import Eager, Outcome, Step
 
 
 class DivergedError(Exception):
@@ -48,6 +50,8 @@ class Fit:
     seed: int
     progress: Progress = field(default_factory=Progress)
     optimizer_state: dict[str, Tensor] | None = None  # from a checkpoint
+    tape: Tape | None = None  # records the step where it can; None: every step is taken eagerly
+    note: Callable[[str], None] = lambda text: None  # hears once why a step cannot be recorded
     after_step: Callable[[Fit], None] = lambda fit: None  # may save, may raise Interrupted
     after_epoch: Callable[[dict[str, Any], int, float], None] = lambda row, images, seconds: None
 
@@ -65,13 +69,16 @@ class Fit:
         self.optimizer = make_optimizer(self.method, self.recipe, self.accelerator.device)
         if self.optimizer_state is not None:
             load_optimizer(self.optimizer, self.method, self.optimizer_state)
-        self.model, self.stepper = self.accelerator.prepare(self.method, self.optimizer)
+        model, stepper = self.accelerator.prepare(self.method, self.optimizer)
         self.rate: Tensor = self.optimizer.param_groups[0]["lr"]  # prepare() has copied the one that was given
         self._bad = torch.tensor(float(self.progress.bad), device=self.accelerator.device)
-        for epoch in range(self.progress.step // per_epoch, self.recipe.epochs):
-            self._epoch(epoch, per_epoch, steps, share)
+        eager = Eager(self.method, model, self.optimizer, stepper, self.data, self.accelerator)
+        step: Step = Graphed(eager, self.tape, self.note) if self.tape else eager
+        with stream_of(self.tape):
+            for epoch in range(self.progress.step // per_epoch, self.recipe.epochs):
+                self._epoch(step, epoch, per_epoch, steps, share)
 
-    def _epoch(self, epoch: int, per_epoch: int, steps: int, share: Share) -> None:
+    def _epoch(self, step: Step, epoch: int, per_epoch: int, steps: int, share: Share) -> None:
         begun, first = time.perf_counter(), self.progress.step % per_epoch
         self._counted = begun
         now = Clock(epoch, self.recipe.epochs, epoch * per_epoch, steps)
@@ -85,7 +92,7 @@ class Fit:
             t = Clock(epoch, self.recipe.epochs, epoch * per_epoch + k, steps)
             # whatever the loss draws is a function of where it stands, so a resumed run draws the same
             torch.manual_seed(seed_of(self.seed, "step", t.step, 0, share.rank))
-            self._step(t, [stream.batch(k) for stream in streams])
+            self._add(step(t, [stream.draw(k) for stream in streams]), t)
             self.progress.step += 1
             if k + 1 < per_epoch:  # after the last one the epoch is closed first
                 self.after_step(self)
@@ -96,31 +103,13 @@ class Fit:
         self.after_epoch(self.progress.history[-1], images, spent)
         self.after_step(self)
 
-    def _step(self, t: Clock, batches: list[Batch]) -> None:
-        """Loss, gradient, update. Nothing here waits for the device."""
-        terms = self.model(t, *batches)
-        total = torch.stack(list(terms.values())).sum()
-        self.accelerator.backward(total)
-        bad = self._not_finite(total)
-        # fused SGD leaves the weights alone where found_inf is 1
-        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-        self.stepper.step()
-        self.stepper.zero_grad()
-        with torch.no_grad():
-            self.method.after_step(t)
-            for name, term in terms.items():
-                before = self.progress.sums.get(name)
-                self.progress.sums[name] = term.detach().float() if before is None else before + term.detach().float()
-            self._bad = torch.where((self._bad < 0) & (bad > 0), float(t.step), self._bad)
-
-    def _not_finite(self, total: Tensor) -> Tensor:
-        """1.0 where the loss or a gradient, on any process, is not finite, else 0.0; on the device."""
-        grads = [p.grad for p in self.method.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads, foreach=True)
-        bad = (~(torch.isfinite(norm) & torch.isfinite(total.detach()))).float()
-        if self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(bad, torch.distributed.ReduceOp.MAX)
-        return bad
+    def _add(self, outcome: Outcome, t: Clock) -> None:
+        """Add a step's terms to the epoch's sums, on the device."""
+        for name, term in outcome.terms.items():
+            before = self.progress.sums.get(name)
+            # cloned: the next replay of a recorded step overwrites its outcome
+            self.progress.sums[name] = term.clone() if before is None else before + term
+        self._bad.masked_fill_((self._bad < 0) & (outcome.bad > 0), float(t.step))
 
     def _close_epoch(self, epoch: int, lr: float, per_epoch: int) -> None:
         """Read the epoch's sums off the device: the one wait of an epoch."""

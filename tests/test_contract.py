@@ -30,7 +30,7 @@ def trials():
 @pytest.mark.parametrize("test", contract.TESTS)
 @pytest.mark.parametrize("label", [*registry.available(), *VARIANTS])
 def test_contract(trials, label, test):
-    contract.TESTS[test](trials(label))
+    assert not contract.TESTS[test](trials(label)), "built-in methods are kept without a remark"
 
 
 def test_every_built_in_names_its_paper():

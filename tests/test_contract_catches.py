@@ -103,3 +103,12 @@ def test_options_that_do_not_go_together_are_a_failed_result():
 
     (result,) = contract.check(labels.parse("ride_ea(base=ride(experts=1))"))
     assert not result.passed and "nothing to route" in result.detail
+
+
+def test_a_loss_that_waits_for_the_device_passes_with_a_remark():
+    def loss(self, t, batch):
+        value = losses.cross_entropy(self.logits(batch.image), batch.target)
+        return {"ce": value * (1.0 if value.item() > 0 else 2.0)}
+
+    remark = TESTS["recorded"](broken("waits", loss=loss))
+    assert remark.startswith("no; on a GPU its steps are taken eagerly: ")

@@ -32,6 +32,14 @@ class Share(NamedTuple):
     world: int = 1
 
 
+class Draw(NamedTuple):
+    """The rows of one batch and how each of their views is augmented, on the data's device."""
+
+    rows: Tensor  # [B]
+    turn: Tensor  # [V, B] as augment.Draws
+    shift: Tensor  # [V, B]
+
+
 class Images:
     """Labelled images on one device. image: [N, H, W, 3] uint8, square; label: [N] int64."""
 
@@ -40,6 +48,7 @@ class Images:
         self.size = image.shape[1]
         self.counts = class_counts(label, classes).float()
         self._padded: Tensor | None = None
+        self._table: Tensor | None = None
         scale = torch.tensor(norm.std, device=image.device).mul(255).reciprocal()
         self._scale = scale.view(3, 1, 1)
         self._offset = -(torch.tensor(norm.mean, device=image.device) * 255 * scale).view(3, 1, 1)
@@ -66,6 +75,16 @@ class Images:
         label = self.label[rows]
         return Batch(self.normalise(self.image[rows].permute(0, 3, 1, 2)), label, label)
 
+    def augmented(self, draw: Draw) -> Batch:
+        """The images that a draw names, each view augmented as drawn. Nothing here waits for the device."""
+        views = [
+            augment.take(self.padded, draw.rows, turn, shift, self.table, self.size)
+            for turn, shift in zip(draw.turn, draw.shift, strict=True)
+        ]
+        image = self.normalise(views[0] if len(views) == 1 else torch.stack(views))
+        label = self.label[draw.rows]
+        return Batch(image, label, label)
+
     def split(self, share: float = 0.1) -> tuple[Images, Images]:
         """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
         held = torch.zeros(len(self), dtype=torch.bool)
@@ -88,6 +107,13 @@ class Images:
             self._padded = augment.pad(self.image)
         return self._padded
 
+    @property
+    def table(self) -> Tensor:
+        """The augmenting gather's table, on the images' device."""
+        if self._table is None:
+            self._table = augment.gather_table(self.size).to(self.label.device)
+        return self._table
+
     def steps(self, recipe: Recipe, world: int = 1) -> int:
         """Steps an epoch; the last one may be short."""
         return math.ceil((len(self) - len(self) % world) / recipe.batch_size)
@@ -103,7 +129,7 @@ class Epoch:
     def __init__(
         self, data: Images, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()
     ) -> None:
-        self.data, self.views, self.batch_size, self.share = data, stream.views, recipe.batch_size, share
+        self.data, self.batch_size, self.share = data, recipe.batch_size, share
         device = data.label.device
         # With several processes the last few images of the epoch's order are left out, so that all have as many.
         self.positions = len(data) - len(data) % share.world
@@ -111,21 +137,17 @@ class Epoch:
         place = (seed, "augment", number, t.epoch)
         draws = augment.draw(recipe.augment, stream.views, len(data), data.size, place)
         self.turn, self.shift = draws.turn.to(device), draws.shift.to(device)
-        self.table = augment.gather_table(data.size).to(device)
 
-    def batch(self, k: int) -> Batch:
-        """This process's part of the batch of step k of the epoch."""
+    def draw(self, k: int) -> Draw:
+        """What this process's part of the batch of step k of the epoch is made of."""
         first = k * self.batch_size
         local = (min(first + self.batch_size, self.positions) - first) // self.share.world
         at = slice(first + self.share.rank * local, first + (self.share.rank + 1) * local)
-        rows = self.rows[at]
-        views = [
-            augment.take(self.data.padded, rows, self.turn[v, at], self.shift[v, at], self.table, self.data.size)
-            for v in range(self.views)
-        ]
-        image = self.data.normalise(views[0] if self.views == 1 else torch.stack(views))
-        label = self.data.label[rows]
-        return Batch(image, label, label)
+        return Draw(self.rows[at], self.turn[:, at], self.shift[:, at])
+
+    def batch(self, k: int) -> Batch:
+        """This process's part of the batch of step k of the epoch."""
+        return self.data.augmented(self.draw(k))
 
 
 def _order(data: Images, stream: Stream, t: Clock, random: torch.Generator) -> Tensor:

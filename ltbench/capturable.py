@@ -1,0 +1,100 @@
+"""Whether a CUDA graph could record a method's loss, asked on fake CUDA tensors: no memory, no GPU."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .method import Batch, Clock, Method
+
+
+def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
+    """The reason why the loss and after_step on these batches cannot be recorded; "" where they can.
+
+    A recording waits for nothing (`.item()`, shapes that depend on values), brings nothing over from the host, draws
+    no random number there, and keeps all state in the buffers that were there before.
+    """
+    mode = FakeTensorMode()
+    with mode:
+        twin = copy.deepcopy(method, _fakes(method))
+        fakes = [Batch(*(_on_cuda(part) for part in batch)) for batch in batches]
+    host, attributes, buffers = _host_random(), _attributes(twin), [id(buffer) for buffer in twin.buffers()]
+    try:
+        with mode, _NothingFromHost():
+            twin.loss(t, *fakes)
+            with torch.no_grad():
+                twin.after_step(t)
+    except Exception as error:  # a loss may fail in any way; the eager step then says how
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    if host != _host_random():
+        return "it draws random numbers on the host: draw with torch and device=image.device"
+    if buffers != [id(buffer) for buffer in twin.buffers()]:
+        return "it replaces a buffer: write into it with copy_()"
+    if attributes != _attributes(twin):
+        return "it changes an attribute: keep state in buffers"
+    return ""
+
+
+def _on_cuda(x: Tensor) -> Tensor:
+    """A fake of x that claims to lie on a GPU; made within a FakeTensorMode."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="cuda")
+
+
+def _fakes(method: Method) -> dict[int, Any]:
+    """What copy.deepcopy takes in place of each parameter and buffer of the method and its parents."""
+    fakes: dict[int, Any] = {}
+    for each in _family(method):
+        for p in each.parameters():
+            fakes[id(p)] = nn.Parameter(_on_cuda(p), requires_grad=p.requires_grad)
+        for buffer in each.buffers():
+            fakes[id(buffer)] = _on_cuda(buffer)
+    return fakes
+
+
+def _family(method: nn.Module) -> Iterator[nn.Module]:
+    """The method, its parents, and theirs."""
+    yield method
+    for module in method.modules():
+        for parent in getattr(module, "parents", {}).values():
+            yield from _family(parent)
+
+
+def _host_random() -> str:
+    return repr((random.getstate(), np.random.get_state(), torch.get_rng_state().tolist()))
+
+
+def _attributes(method: Method) -> str:
+    """What the method's modules hold outside parameters and buffers, as text."""
+    skipped = ("parents", "training")
+    return repr(
+        [
+            (name, sorted((k, repr(v)) for k, v in vars(module).items() if k[0] != "_" and k not in skipped))
+            for name, module in method.named_modules()
+        ]
+    )
+
+
+class _NothingFromHost(TorchDispatchMode):
+    """Raises where a tensor is brought over from the host: a graph would bring it once, and the copy waits."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func._schema.name
+        where = {x.device.type for x in tree_leaves((args, out)) if isinstance(x, Tensor)}
+        crosses = where == {"cpu", "cuda"} and name in ("aten::_to_copy", "aten::copy_")
+        if crosses or name == "aten::lift_fresh":
+            raise RuntimeError(f"it brings a tensor over from the host ({name}): make it a buffer")
+        if torch.Tag.nondeterministic_seeded in func.tags and "cpu" in where:
+            raise RuntimeError(f"it draws random numbers on the host ({name}): pass device=image.device")
+        return out

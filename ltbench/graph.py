@@ -1,0 +1,149 @@
+"""The step as a CUDA graph: recorded once, replayed until the clock would tell the loss something else.
+
+A graph repeats the kernels of one step on the same memory, without Python in between. What the loss has read off the
+clock is baked into it; so the clock of the recorded step notes what is read, and the step is recorded anew as soon as
+one of these questions has another answer: never for plain cross-entropy, once for deferred re-weighting, each epoch
+for BBN. The random draws of a step differ from replay to replay, since torch's generator is part of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, cast
+
+import torch
+from accelerate import Accelerator
+
+from . import capturable
+from .data.memory import Draw
+from .method import Clock
+from .step import Eager, Outcome
+
+Work = Callable[[], Outcome]
+
+
+class Watch:
+    """A clock that notes which questions it was asked, and what it answered."""
+
+    def __init__(self, t: Clock) -> None:
+        self._t = t
+        self.answers: dict[tuple[str, float | None], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.answers.setdefault((name, None), getattr(self._t, name))
+
+    def after(self, share: float) -> bool:
+        """As Clock.after."""
+        return cast(bool, self.answers.setdefault(("after", share), self._t.after(share)))
+
+    def holds(self, t: Clock) -> bool:
+        """Whether t would answer the same questions alike."""
+        return all(
+            (getattr(t, name) if share is None else t.after(share)) == answer
+            for (name, share), answer in self.answers.items()
+        )
+
+
+class Tape(Protocol):
+    """Records work once, to be repeated on the same memory."""
+
+    def record(self, work: Work) -> Work:
+        """Record the work, without doing it; the call that repeats it. Raises RuntimeError where that cannot be."""
+
+    def stream(self) -> AbstractContextManager[Any]:
+        """Within this, all work goes where recordings can be made of it."""
+
+
+class CudaTape:
+    """CUDA graphs, on a stream of their own: torch records none on the default one."""
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+
+    def record(self, work: Work) -> Work:
+        """As Tape; an operation that waits for the device raises."""
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: other threads of this process may allocate meanwhile
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            outcome = work()
+
+        def replay() -> Outcome:
+            graph.replay()
+            return outcome
+
+        return replay
+
+    def stream(self) -> AbstractContextManager[Any]:
+        """As Tape."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        return torch.cuda.stream(self._stream)
+
+
+def make_tape(accelerator: Accelerator) -> Tape | None:
+    """CUDA's where one process trains on one GPU, else None: then steps are taken eagerly."""
+    alone_on_cuda = accelerator.device.type == "cuda" and accelerator.num_processes == 1
+    return CudaTape() if alone_on_cuda else None
+
+
+def stream_of(tape: Tape | None) -> AbstractContextManager[Any]:
+    """The tape's stream, if there is a tape."""
+    return tape.stream() if tape else nullcontext()
+
+
+class Graphed:
+    """A step that is recorded where it can be, and the eager one where it cannot."""
+
+    def __init__(self, eager: Eager, tape: Tape, note: Callable[[str], None]) -> None:
+        self._eager, self._tape, self._note = eager, tape, note
+        self._possible: bool | None = None  # None: not known yet
+        self._shapes: list[torch.Size] | None = None
+        self._watch: Watch | None = None
+        self._held: list[Draw] = []
+        self._replay: Work | None = None
+        self.recordings = 0
+
+    def __call__(self, t: Clock, draws: Sequence[Draw]) -> Outcome:
+        """Loss, gradient, update, by replay where the recording still holds."""
+        shapes = [draw.rows.shape for draw in draws]
+        self._shapes = self._shapes or shapes
+        if self._possible is False or shapes != self._shapes:  # the last batch of an epoch may be short
+            return self._eager(t, draws)
+        if self._watch is None or not self._watch.holds(t):
+            # Done once eagerly: it shows what is read off the clock, and makes what a recording may not make.
+            self._watch, self._replay = Watch(t), None
+            outcome = self._eager(cast(Clock, self._watch), draws)
+            self._possible = self._can_be_recorded(t, draws)
+            return outcome
+        if self._replay is None:
+            self._held = [Draw(*(part.clone() for part in draw)) for draw in draws]
+            try:
+                self._replay = self._tape.record(lambda: self._eager(cast(Clock, self._watch), self._held))
+                self.recordings += 1
+            except RuntimeError as error:
+                return self._give_up(str(error).partition("\n")[0], t, draws)
+        for held, draw in zip(self._held, draws, strict=True):
+            for mine, new in zip(held, draw, strict=True):
+                mine.copy_(new)
+        return self._replay()
+
+    def _can_be_recorded(self, t: Clock, draws: Sequence[Draw]) -> bool:
+        assert self._watch is not None
+        if ("step", None) in self._watch.answers:
+            self._eagerly("its loss reads the step, which never stays")
+            return False
+        if self._possible:  # told already, by the first step
+            return True
+        batches = [self._eager.data.augmented(draw) for draw in draws]
+        reason = capturable.why_not(self._eager.method, t, batches)
+        if reason:
+            self._eagerly(reason)
+        return not reason
+
+    def _give_up(self, reason: str, t: Clock, draws: Sequence[Draw]) -> Outcome:
+        self._possible = False
+        self._eagerly(reason)
+        return self._eager(t, draws)
+
+    def _eagerly(self, reason: str) -> None:
+        self._note(f"steps are taken eagerly, not as a CUDA graph: {reason}")
