@@ -6,11 +6,11 @@ import pytest
 
 from ltbench import plan, suite
 
-CIFAR100 = ("cifar100_lt", "cifar100_lt_classic", "cifar100_lt_short")
+CIFAR100 = ("cifar100_lt", "cifar100_lt_if10", "cifar100_lt_if50", "cifar100_lt_classic", "cifar100_lt_short")
 
 
 def test_all_are_known():
-    assert set(suite.shipped()) == {*CIFAR100, "cifar10_lt", "quick"}
+    assert set(suite.shipped()) == {*CIFAR100, "ride_universal", "cifar10_lt", "quick"}
 
 
 @pytest.mark.parametrize("name", CIFAR100)
@@ -27,6 +27,17 @@ def test_quick_holds_all_ten_methods(glyph_cache):
     made = plan.make(suite.read("quick"), glyph_cache)
     methods = {row.method for row in made.rows}
     assert methods == {"ce", "ldam_drw", "crt", "lws", "tau_norm", "ncm", "bbn", "ride", "ride_ea", "ride_distill"}
+
+
+def test_ride_universal_pairs_each_base_with_two_experts_on_three_depths(cifar100):
+    made = plan.make(suite.read("ride_universal"), cifar100)
+    assert len({row.block for row in made.rows}) == 3
+    labels = [row.label for row in made.rows if row.backbone == "resnet20"]
+    assert len(labels) == 12
+    for plain, routed in zip(labels[::2], labels[1::2], strict=True):
+        assert "experts=2" in routed and "experts" not in plain
+    trainings = [run for run in made.runs.values() if run.recipe.epochs]
+    assert (len(trainings), sum(run.recipe.epochs == 200 for run in trainings)) == (90, 72)
 
 
 @pytest.mark.parametrize("name", suite.shipped())

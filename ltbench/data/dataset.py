@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from ..errors import LtbenchError
 from ..longtail import profile_counts
-from . import cifar, glyphs
+from . import cifar, glyphs, pack
 from .memory import Images, Norm
 from .source import Source
 from .spec import DataSpec
@@ -46,17 +46,19 @@ class Dataset:
 
 @lru_cache(maxsize=4)
 def open_dataset(spec: DataSpec, folder: Path) -> Dataset:
-    """The dataset on the CPU, read once a process. Raises LtbenchError where it is absent or cannot be cut so."""
-    load, norm = _SETS[spec.name]
-    pool = load(folder)
-    largest = int(np.bincount(pool.train_label).min())
-    if spec.head and spec.head > largest:
-        raise LtbenchError(f"data.head is {spec.head}: {spec.name} has {largest} images a class")
-    try:
-        counts = profile_counts(spec.head or largest, len(pool.classes), spec.imbalance, spec.profile)
-    except ValueError as error:
-        raise LtbenchError(f"data: {error}") from None
-    rows = longtail_rows(pool.train_label, counts)
+    """The dataset on the CPU, read once a process. Raises LtbenchError where it is absent or cannot be cut so.
+
+    A pack of it in the folder is taken before all else.
+    """
+    norm = _SETS[spec.name][1]
+    packed = pack.path_of(folder, spec.name)
+    pool = pack.read(packed) if packed.is_file() else source_of(spec.name, folder)
+    counts, rows = cut(spec, pool)
+    if pool.absent is not None and pool.absent[rows].any():
+        raise LtbenchError(
+            f"{packed}: {int(pool.absent[rows].sum())} training images of {spec.label} are not in this pack; "
+            "make one from this suite with `ltbench data pack`"
+        )
     by_class = np.argsort(pool.test_label, kind="stable")
     images = {"train": pool.train_image[rows], "test": pool.test_image}
     return Dataset(
@@ -68,6 +70,28 @@ def open_dataset(spec: DataSpec, folder: Path) -> Dataset:
         test=_images(pool.test_image[by_class], pool.test_label[by_class], len(counts), norm),
         fingerprints={"rows": row_fingerprint(rows)} | {part: pixel_fingerprint(x) for part, x in images.items()},
     )
+
+
+def source_of(name: str, folder: Path) -> Source:
+    """The balanced pool that a dataset is cut from. Raises LtbenchError where it cannot be had."""
+    return _SETS[name][0](folder)
+
+
+def cut(spec: DataSpec, pool: Source) -> tuple[list[int], np.ndarray]:
+    """(training images per class, the pool's rows [N]) of the long tail. Raises LtbenchError where it cannot be cut."""
+    largest = int(np.bincount(pool.train_label).min())
+    if spec.head and spec.head > largest:
+        raise LtbenchError(f"data.head is {spec.head}: {spec.name} has {largest} images a class")
+    try:
+        counts = profile_counts(spec.head or largest, len(pool.classes), spec.imbalance, spec.profile)
+    except ValueError as error:
+        raise LtbenchError(f"data: {error}") from None
+    return counts, longtail_rows(pool.train_label, counts)
+
+
+def rows_of(specs: Iterable[DataSpec], pool: Source) -> np.ndarray:
+    """[N] the pool's rows that any of these need, each once, ascending. Raises LtbenchError as cut()."""
+    return np.unique(np.concatenate([cut(spec, pool)[1] for spec in specs]))
 
 
 def _images(image: np.ndarray, label: np.ndarray, classes: int, norm: Norm) -> Images:

@@ -20,3 +20,4 @@ class Source:
     test_label: np.ndarray  # [M] int64
     classes: tuple[str, ...]  # C names
     groups: tuple[int, int]  # many > groups[0] >= medium >= groups[1] > few, in training images
+    absent: np.ndarray | None = None  # [N] bool: training images whose pixels are not here, as in a pack

@@ -1,0 +1,151 @@
+"""A pack holds a suite's images to the bit, and no damage to it passes."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import tiny
+
+from ltbench.data import dataset, pack
+from ltbench.data.dataset import open_dataset
+from ltbench.data.source import Source
+from ltbench.data.spec import DataSpec
+from ltbench.errors import LtbenchError
+
+SPEC = DataSpec("glyphs_lt", imbalance=3, head=9)
+
+
+def pool(train=450, test=130, size=8):
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (train + test, size, size, 3), dtype=np.uint8)
+    image[0] = 0
+    label = np.arange(train + test, dtype=np.int64) % 5
+    names = ("a", "é", "c", "d", "e")
+    return Source(image[:train], label[:train], image[train:], label[train:], names, (100, 20))
+
+
+def test_what_was_packed_comes_back_to_the_bit(tmp_path):
+    source, rows = pool(), np.array([0, 3, 4, 101, 449])
+    pack.write(source, rows, tmp_path / "x.pack")
+    back = pack.read(tmp_path / "x.pack")
+    assert np.array_equal(back.train_image[rows], source.train_image[rows])
+    assert np.array_equal(back.test_image, source.test_image)
+    assert np.array_equal(back.train_label, source.train_label)
+    assert np.array_equal(back.test_label, source.test_label)
+    assert (back.classes, back.groups) == (source.classes, source.groups)
+    assert np.flatnonzero(~back.absent).tolist() == rows.tolist()
+
+
+def test_same_images_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        pack.write(pool(), np.arange(250), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_share_done_rises_to_one(tmp_path):
+    told = []
+    pack.write(pool(), np.arange(250), tmp_path / "x.pack", lambda completed: told.append(completed))
+    assert told == sorted(told) and told[-1] == 1.0 and len(told) == 5
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pack, "_add_pixels", full)
+    with pytest.raises(OSError, match="No space left"):
+        pack.write(pool(), np.arange(5), tmp_path / "x.pack")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dataset_cut_from_a_pack_is_the_same(tmp_path, glyph_cache):
+    whole = open_dataset(SPEC, glyph_cache)
+    source = dataset.source_of("glyphs_lt", glyph_cache)
+    pack.write(source, dataset.rows_of([SPEC], source), pack.path_of(tmp_path, "glyphs_lt"))
+    packed = open_dataset(SPEC, tmp_path)
+    assert packed.fingerprints == whole.fingerprints
+    assert packed.counts == whole.counts
+    assert packed.train.image.equal(whole.train.image) and packed.test.image.equal(whole.test.image)
+
+
+def test_a_pack_made_for_less_is_refused_by_name(tmp_path, glyph_cache):
+    source = dataset.source_of("glyphs_lt", glyph_cache)
+    path = pack.path_of(tmp_path, "glyphs_lt")
+    pack.write(source, dataset.rows_of([SPEC], source), path)
+    with pytest.raises(LtbenchError, match=r"images of glyphs_lt\(imbalance=3, head=20\) are not in this pack"):
+        open_dataset(DataSpec("glyphs_lt", imbalance=3, head=20), tmp_path)
+
+
+def test_runs_from_a_pack_have_the_same_keys(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "ce")
+    source = dataset.source_of("glyphs_lt", glyph_cache)
+    pack.write(source, dataset.rows_of([SPEC], source), pack.path_of(tmp_path, "glyphs_lt"))
+    assert list(tiny.make(tmp_path, tmp_path, "ce").runs) == list(made.runs)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pack") / "x.pack"
+    pack.write(pool(), np.arange(250), path)
+    return path.read_bytes()
+
+
+def altered(tmp_path, packed, name, change):
+    """The pack with one file of the zip changed; None leaves it out."""
+    (tmp_path / "whole").write_bytes(packed)
+    path = tmp_path / "x.pack"
+    with zipfile.ZipFile(tmp_path / "whole") as before, zipfile.ZipFile(path, "w") as after:
+        for each in before.namelist():
+            content = before.read(each)
+            content = change(content) if each == name else content
+            if content is not None:
+                after.writestr(each, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("meta.json", lambda content: None),
+        ("meta.json", lambda content: b"[" * 10000),
+        ("meta.json", lambda content: b"{}"),
+        ("meta.json", lambda content: content.replace(b'"format": 1', b'"format": 2')),
+        ("meta.json", lambda content: content.replace(b'"size": 8', b'"size": 9')),
+        ("rows.npy", lambda content: None),
+        ("rows.npy", lambda content: content[:-4]),
+        ("rows.npy", lambda content: b"\x80\x04N."),
+        ("train_label.npy", lambda content: content[:60]),
+        ("train/00001.webp", lambda content: None),
+        ("train/00001.webp", lambda content: content[: len(content) // 2]),
+        ("train/00001.webp", lambda content: b"GIF89a" + content),
+        ("test/00000.webp", lambda content: b""),
+    ],
+)
+def test_a_damaged_pack_is_refused(tmp_path, packed, name, change):
+    with pytest.raises(LtbenchError, match=r"not a whole pack.*make it anew"):
+        pack.read(altered(tmp_path, packed, name, change))
+
+
+def test_swapped_columns_are_noticed(tmp_path, packed):
+    (tmp_path / "whole").write_bytes(packed)
+    with zipfile.ZipFile(tmp_path / "whole") as archive:
+        other = archive.read("train/00000.webp")
+    with pytest.raises(LtbenchError, match="train pixels contradict their sha256"):
+        pack.read(altered(tmp_path, packed, "train/00001.webp", lambda content: other))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_pack_is_refused(tmp_path, packed, share):
+    path = tmp_path / "x.pack"
+    path.write_bytes(packed[: int(len(packed) * share)])
+    with pytest.raises(LtbenchError, match="not a whole pack"):
+        pack.read(path)
+
+
+def test_a_pickle_in_it_is_not_run(tmp_path, packed):
+    import io
+
+    out = io.BytesIO()
+    np.save(out, np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(LtbenchError, match="allow_pickle"):
+        pack.read(altered(tmp_path, packed, "rows.npy", lambda content: out.getvalue()))
