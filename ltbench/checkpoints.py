@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +21,7 @@ from .trainer import Progress
 
 KEPT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)
 
 
 class DamagedError(Exception):
@@ -27,11 +30,11 @@ class DamagedError(Exception):
 
 def save(folder: Path, key: str, progress: Progress, tensors: dict[str, Tensor]) -> Path:
     """Write folder/step-<n> for the run of that key, then drop all but the last two. Raises OSError."""
-    final = folder / f"step-{progress.step:08d}"
+    final = folder / _name(progress.step)
     work = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    _drop_stumps(folder)
     try:
+        work.mkdir(parents=True)
         save_tensors(work / TENSORS, tensors)
         state = {k: v for k, v in asdict(progress).items() if k != "sums"}
         write_atomically(work / STATE, json.dumps(state))
@@ -44,8 +47,10 @@ def save(folder: Path, key: str, progress: Progress, tensors: dict[str, Tensor])
         shutil.rmtree(work, ignore_errors=True)
         raise
     _flush_folder(folder)
-    for old in _found(folder)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    here = _found(folder)
+    later = here[: here.index(final)]  # damaged ones, or the run would have gone on from them
+    for other in (*later, *here[len(later) + KEPT :]):
+        shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -70,10 +75,12 @@ def _load_one(path: Path, key: str) -> tuple[Progress, dict[str, Tensor]]:
             if _sha256(path / name) != manifest["sha256"][name]:
                 raise DamagedError(f"{name} contradicts its sha256")
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if path.name != _name(state["step"]):
+            raise DamagedError("it bears the name of another step")
         tensors = load_file(path / TENSORS)
         sums = {name.removeprefix("sums."): value for name, value in tensors.items() if name.startswith("sums.")}
         return Progress(sums=sums, **state), tensors
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except _UNREADABLE as error:
         raise DamagedError(f"{type(error).__name__}: {error}") from None
 
 
@@ -83,14 +90,35 @@ def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors, flushed to the disk. Raises OSError with the path where there is no room."""
+    """Write tensors as safetensors, flushed to the disk. Raises OSError that says what was needed and what was free."""
     try:
         # cloned: safetensors refuses tensors that share their memory
         save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, path)
-    except safetensors.SafetensorError as error:  # how safetensors tells of a full disk
-        raise OSError(f"{path}: {error}") from error
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    except (safetensors.SafetensorError, OSError) as error:  # the former is how safetensors tells of a full disk
+        need = sum(value.nbytes for value in tensors.values())
+        raise no_room(path, need, error) from error
+    os.chmod(path, 0o644)  # safetensors makes it private; runs may be shared
+
+
+def no_room(path: Path, need: int, error: Exception) -> OSError:
+    """The error of a file of `need` bytes that could not be written."""
+    said = re.search(r"os error (\d+)", str(error))
+    number = getattr(error, "errno", None) or (int(said[1]) if said else errno.EIO)
+    free = shutil.disk_usage(path.parent).free
+    text = f"{os.strerror(number)} ({need / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free)"
+    return OSError(number, text, str(path))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _drop_stumps(folder: Path) -> None:
+    """Remove what a kill left of a checkpoint that was being written."""
+    for path in folder.glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _found(folder: Path) -> list[Path]:
@@ -129,7 +157,8 @@ def save_final(folder: Path, key: str, files: dict[str, dict[str, Tensor]]) -> N
 
 def drop_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run that has its record."""
-    for path in (*_found(folder), *folder.glob(".step-*")):  # the latter: killed while they were written
+    _drop_stumps(folder)
+    for path in _found(folder):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -146,5 +175,5 @@ def load_final(folder: Path, key: str, name: str) -> dict[str, Tensor] | None:
         if manifest["key"] != key or manifest["sha256"][file] != _sha256(folder / file):
             return None
         return load_file(folder / file)
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+    except _UNREADABLE:
         return None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -95,6 +98,7 @@ def run(
     main_process = int(os.environ.get("RANK", "0")) == 0
     if main_process:
         _write_plan(plan, settings)
+        _check_room(*((settings.results / plan.suite.name, settings.runs) if why else ()))
     todo = [plan.runs[key] for key in why]
     signals = pool.Signals()
     console = _console(stderr=True, quiet=not main_process)
@@ -313,12 +317,39 @@ def _default_jobs(device: str) -> int:
 def _write_plan(plan: Plan, settings: Settings) -> None:
     """results/<suite>/plan.json: all rows of the file; those of a --set beside them."""
     from . import record as records
+    from .leases import Leases
 
     folder, new = settings.results / plan.suite.name, plan.file()
+    path = folder / "plan.json"
+
+    def wanted() -> records.PlanFile:
+        return records.merged(records.read_plan(folder), new) if plan.suite.merged and path.is_file() else new
+
+    with _writing(folder):
+        if path.is_file() and records.read_plan(folder) == wanted():
+            return
+        leases = Leases()
+        try:
+            with leases.waiting(folder):  # another runner may be adding its rows
+                records.write_plan(wanted(), folder)
+        finally:
+            leases.close()
+
+
+def _check_room(*folders: Path) -> None:
+    """Raises LtbenchError where a folder cannot be written to, before hours are spent on what could not be kept."""
+    for folder in folders:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(4096))
+                file.flush()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        if plan.suite.merged and (folder / "plan.json").is_file():
-            new = records.merged(records.read_plan(folder), new)
-        records.write_plan(new, folder)
+        yield
     except OSError as error:
         raise LtbenchError(f"{folder}: cannot be written: {error.strerror or error}") from None
 

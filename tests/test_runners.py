@@ -1,0 +1,141 @@
+"""Several `ltbench run` on one folder, one of them killed: every run is done, and none of them twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+SMALL = ("data.head=3", "recipe.epochs=1")
+PARENTS = "ce, tau_norm, ncm, crt"
+
+
+def start(folder: Path, data: Path, number: int, *sets: str) -> subprocess.Popen[str]:
+    """A runner in a process group of its own, which tells what it does in stderr-<number>.txt."""
+    words = [word for text in (*SMALL, *sets) for word in ("--set", text)]
+    with open(folder / f"stderr-{number}.txt", "w") as told:
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "ltbench", "run", str(folder / "tiny.yaml"), "--data", str(data), "--jobs", "1",
+                "--device", "cpu", "--checkpoint", "0", *words,
+            ],
+            cwd=folder, stderr=told, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+        )  # fmt: skip
+
+
+def told(folder: Path, number: int) -> str:
+    return (folder / f"stderr-{number}.txt").read_text()
+
+
+def wait_until(condition, what: str, seconds: float = 120) -> float:
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() < begun + seconds, what
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+def fixed_parts(folder: Path) -> dict[str, dict]:
+    """Record file -> the record without what may differ between two equal runs."""
+    found = {path.name: json.loads(path.read_text()) for path in folder.glob("results/tiny/*-s*.json")}
+    return {name: {key: value for key, value in body.items() if key != "volatile"} for name, body in found.items()}
+
+
+def times(folder: Path, what: str) -> dict[str, int]:
+    """run -> how often its log says that; the log is appended to by all runners."""
+    return {path.parent.name: path.read_text().count(what) for path in folder.glob("runs/*/log.txt")}
+
+
+def share(folder: Path, data: Path, methods: str, count: int, *sets: str, killed: bool = True) -> tuple[int, float]:
+    """Carry a suite out with some runners, the first of which is killed in a run: (runs, seconds to takeover)."""
+    tiny.write(folder, methods)
+    crowd = [start(folder, data, number, *sets) for number in range(count)]
+    takeover = 0.0
+    if killed:
+
+        def at_it() -> list[str]:
+            return re.findall(r"^(.*): epoch ", told(folder, 0), re.MULTILINE)
+
+        def half_way() -> bool:  # it is in the middle of a run and others have begun too
+            leases = [path.read_text() for path in folder.glob("runs/*/lease-*")]
+            return bool(at_it()) and any(f'"{crowd[0].pid}"' in text for text in leases)
+
+        wait_until(half_way, "the first runner holds no run")
+        os.killpg(crowd[0].pid, signal.SIGKILL)
+        crowd[0].wait()
+        held = [p for p in folder.glob("runs/*/lease-*") if f'"{crowd[0].pid}"' in p.read_text()]
+        takeover = wait_until(lambda: not any(p.exists() for p in held), "nobody takes the run over")
+        crowd.pop(0)
+    for number, each in enumerate(crowd, start=count - len(crowd)):
+        assert each.wait(timeout=240) == 0, told(folder, number)
+    return len(fixed_parts(folder)), takeover
+
+
+def alone(folder: Path, data: Path, methods: str, *sets: str) -> dict[str, dict]:
+    folder.mkdir()
+    share(folder, data, methods, 1, *sets, killed=False)
+    return fixed_parts(folder)
+
+
+def test_two_runners_share_a_suite_and_the_heir_of_a_killed_one_ends_its_run(tmp_path, glyph_cache):
+    seeds = "seeds=[0, 1]"
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    count, takeover = share(shared, glyph_cache, PARENTS, 2, seeds)
+    assert count == 8
+    assert set(times(shared, " complete top-1 ").values()) == {1}, "every run is done, and none twice"
+    assert sum(times(shared, " start ").values()) <= count + 1, "only the killed run was begun twice"
+    assert takeover < 60, "the other runner is free at once, or once its own run is done"
+    assert not list(shared.glob("runs/*/lease-*")) and not list(shared.glob("runs/*/.*"))
+    assert fixed_parts(shared) == alone(tmp_path / "alone", glyph_cache, PARENTS, seeds)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runners", [2, 4])
+def test_runners_share_thirty_runs(tmp_path, glyph_cache, runners):
+    seeds = f"seeds=[{', '.join(map(str, range(10)))}]"
+    methods = "ce, tau_norm, ncm"
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    count, takeover = share(shared, glyph_cache, methods, runners, seeds)
+    print(f"{runners} runners, {count} runs, takeover after {takeover:.1f} s")
+    assert count == 30 and takeover < 60
+    assert set(times(shared, " complete top-1 ").values()) == {1}
+    assert sum(times(shared, " start ").values()) <= count + 1
+    assert fixed_parts(shared) == alone(tmp_path / "alone", glyph_cache, methods, seeds)
+
+
+def test_a_runner_waits_for_what_another_trains_and_then_goes_on(tmp_path, glyph_cache):
+    tiny.write(tmp_path, "ce, tau_norm")
+    (held,) = [spec for spec in tiny.make(tmp_path, glyph_cache, "ce", *SMALL).runs.values()]
+    from ltbench.leases import Leases
+
+    leases = Leases()
+    assert leases.acquire(tmp_path / "runs" / held.stem) is None
+    runner = start(tmp_path, glyph_cache, 0)
+    wait_until(lambda: "ce s0: another runner is at it: process" in told(tmp_path, 0), "it does not see the lease")
+    time.sleep(2)
+    assert "start" not in told(tmp_path, 0), "what starts from it waits too"
+    leases.close()
+    assert runner.wait(timeout=60) == 0, told(tmp_path, 0)
+    assert told(tmp_path, 0).count("another runner") == 1, "it is said once"
+    assert len(fixed_parts(tmp_path)) == 2
+
+
+def test_a_signal_gives_all_leases_back(tmp_path, glyph_cache):
+    tiny.write(tmp_path, "ce")
+    runner = start(tmp_path, glyph_cache, 0, "recipe.epochs=200")
+    wait_until(lambda: "epoch 1/200" in told(tmp_path, 0), "no epoch")
+    assert len(list(tmp_path.glob("runs/*/lease-1"))) == 1
+    os.killpg(runner.pid, signal.SIGINT)
+    assert runner.wait(timeout=60) == 130
+    assert not list(tmp_path.glob("runs/*/lease-*"))
