@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import tiny
 
+from ltbench.leases import Leases
+
 SMALL = ("data.head=3", "recipe.epochs=1")
-PARENTS = "ce, tau_norm, ncm, crt"
+METHODS = "bbn, ce, tau_norm, ncm"
 
 
 def start(folder: Path, data: Path, number: int, *sets: str) -> subprocess.Popen[str]:
@@ -80,8 +82,9 @@ def share(folder: Path, data: Path, methods: str, count: int, *sets: str, killed
 
 
 def alone(folder: Path, data: Path, methods: str, *sets: str) -> dict[str, dict]:
+    """The records where one process does it all, run after run."""
     folder.mkdir()
-    share(folder, data, methods, 1, *sets, killed=False)
+    tiny.carry_out(tiny.make(folder, data, methods, *SMALL, *sets), tiny.settings(folder, data))
     return fixed_parts(folder)
 
 
@@ -89,13 +92,13 @@ def test_two_runners_share_a_suite_and_the_heir_of_a_killed_one_ends_its_run(tmp
     seeds = "seeds=[0, 1]"
     shared = tmp_path / "shared"
     shared.mkdir()
-    count, takeover = share(shared, glyph_cache, PARENTS, 2, seeds)
+    count, takeover = share(shared, glyph_cache, METHODS, 2, seeds)
     assert count == 8
     assert set(times(shared, " complete top-1 ").values()) == {1}, "every run is done, and none twice"
     assert sum(times(shared, " start ").values()) <= count + 1, "only the killed run was begun twice"
     assert takeover < 60, "the other runner is free at once, or once its own run is done"
     assert not list(shared.glob("runs/*/lease-*")) and not list(shared.glob("runs/*/.*"))
-    assert fixed_parts(shared) == alone(tmp_path / "alone", glyph_cache, PARENTS, seeds)
+    assert fixed_parts(shared) == alone(tmp_path / "alone", glyph_cache, METHODS, seeds)
 
 
 @pytest.mark.slow
@@ -115,12 +118,9 @@ def test_runners_share_thirty_runs(tmp_path, glyph_cache, runners):
 
 
 def test_a_runner_waits_for_what_another_trains_and_then_goes_on(tmp_path, glyph_cache):
-    tiny.write(tmp_path, "ce, tau_norm")
-    (held,) = [spec for spec in tiny.make(tmp_path, glyph_cache, "ce", *SMALL).runs.values()]
-    from ltbench.leases import Leases
-
+    made = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL)
     leases = Leases()
-    assert leases.acquire(tmp_path / "runs" / held.stem) is None
+    assert leases.acquire(tmp_path / "runs" / next(iter(made.runs.values())).stem) is None
     runner = start(tmp_path, glyph_cache, 0)
     wait_until(lambda: "ce s0: another runner is at it: process" in told(tmp_path, 0), "it does not see the lease")
     time.sleep(2)
