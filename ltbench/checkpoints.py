@@ -30,7 +30,7 @@ class DamagedError(Exception):
 
 def save(folder: Path, key: str, progress: Progress, tensors: dict[str, Tensor]) -> Path:
     """Write folder/step-<n> for the run of that key, then drop all but the last two. Raises OSError."""
-    final = folder / _name(progress.step)
+    final = folder / name(progress.step)
     work = folder / f".{final.name}.{os.getpid()}"
     _drop_stumps(folder)
     try:
@@ -67,19 +67,32 @@ def load(folder: Path, key: str) -> tuple[Progress, dict[str, Tensor], list[str]
 
 
 def _load_one(path: Path, key: str) -> tuple[Progress, dict[str, Tensor]]:
+    verify(path, key)
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["key"] != key:
-            raise DamagedError("its manifest is another run's")
-        for name in (TENSORS, STATE):
-            if _sha256(path / name) != manifest["sha256"][name]:
-                raise DamagedError(f"{name} contradicts its sha256")
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        if path.name != _name(state["step"]):
+        if path.name != name(state["step"]):
             raise DamagedError("it bears the name of another step")
         tensors = load_file(path / TENSORS)
         sums = {name.removeprefix("sums."): value for name, value in tensors.items() if name.startswith("sums.")}
         return Progress(sums=sums, **state), tensors
+    except _UNREADABLE as error:
+        raise DamagedError(f"{type(error).__name__}: {error}") from None
+
+
+def verify(folder: Path, key: str | None = None, only: str | None = None) -> None:
+    """Compare a folder's files, or only one, with their manifest. Raises DamagedError, for another key's too."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if key not in (None, manifest["key"]):
+            raise DamagedError("its manifest is another run's")
+        hashes = dict(manifest["sha256"])
+        for name in [only] if only else [*hashes]:
+            if not re.fullmatch(r"[a-z]+\.(safetensors|json)", name):  # no path out of the folder
+                raise DamagedError("its manifest names strange files")
+            if _sha256(folder / name) != hashes[name]:
+                raise DamagedError(f"{name} contradicts its sha256")
+        if only is None and not {TENSORS, STATE} <= set(hashes) and folder.name.startswith("step-"):
+            raise DamagedError("its manifest lacks files")
     except _UNREADABLE as error:
         raise DamagedError(f"{type(error).__name__}: {error}") from None
 
@@ -111,7 +124,8 @@ def no_room(path: Path, need: int, error: Exception) -> OSError:
     return OSError(number, text, str(path))
 
 
-def _name(step: int) -> str:
+def name(step: int) -> str:
+    """The folder of a checkpoint."""
     return f"step-{step:08d}"
 
 
@@ -119,6 +133,11 @@ def _drop_stumps(folder: Path) -> None:
     """Remove what a kill left of a checkpoint that was being written."""
     for path in folder.glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of which a run's folder holds a checkpoint, whole or not, newest first."""
+    return [int(path.name[5:]) for path in _found(folder) if path.name[5:].isdecimal()]
 
 
 def _found(folder: Path) -> list[Path]:
@@ -169,11 +188,8 @@ def forget_final(folder: Path) -> None:
 
 def load_final(folder: Path, key: str, name: str) -> dict[str, Tensor] | None:
     """The tensors of name.safetensors of that finished run; None where they are absent, damaged or another run's."""
-    file = f"{name}.safetensors"
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["key"] != key or manifest["sha256"][file] != _sha256(folder / file):
-            return None
-        return load_file(folder / file)
-    except _UNREADABLE:
+        verify(folder, key, only=f"{name}.safetensors")
+        return load_file(folder / f"{name}.safetensors")
+    except (DamagedError, *_UNREADABLE):
         return None

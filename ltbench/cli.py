@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -51,12 +51,16 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        # the reader of our output went away (`ltbench table | head`): no fault, and nobody left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_reader_go()
         sys.exit(0)
     except OSError as error:
         print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _let_reader_go() -> None:
+    """The reader of our output went away (`ltbench table | head`): no fault, and nobody left to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _survive_plain_terminals() -> None:
@@ -108,10 +112,14 @@ def run(
             report=screen.hear, signals=signals,
         ) if todo else {}  # fmt: skip
     if signals.got is not None:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print("interrupted: the same command goes on from here", file=sys.stderr)
         raise typer.Exit(pool.EXIT[signals.got])  # type: ignore[index]
     if main_process:
-        _show_table(settings.results / plan.suite.name)
+        try:
+            _show_table(settings.results / plan.suite.name)
+        except BrokenPipeError:
+            _let_reader_go()
     statuses = [ended.get(key) or _status_of(carry.done(spec, settings)) for key, spec in chosen.items()]
     raise typer.Exit(0 if all(status == "complete" for status in statuses) else 1)
 
@@ -228,6 +236,29 @@ def check(
             f"{'ok  ' if result.passed else 'FAIL'}  {result.name}{result.detail}", markup=False, highlight=False
         )
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def doctor(
+    results: ResultsArgument,
+    runs: RunsOption = Path("runs"),
+    fix: Annotated[bool, typer.Option("--fix", help="Put right what can be; nothing is lost by it.")] = False,
+    plugin: PluginOption = None,
+) -> None:
+    """What is damaged, stale, foreign or left over in a folder of results and its runs, and what to do about it."""
+    _load_plugins(plugin)
+    from . import doctor as doctor_
+
+    found = doctor_.in_order(doctor_.examine(results, runs))
+    if fix:
+        for here in found.values():
+            for finding in here:
+                if finding.fix:
+                    finding.fix()
+    for line in doctor_.report(found, fix):
+        print(line)
+    wrong = [finding for kind, here in found.items() if kind.wrong for finding in here]
+    raise typer.Exit(1 if any(not (fix and finding.fix) for finding in wrong) else 0)
 
 
 @data_app.command("show")
@@ -365,7 +396,9 @@ def _console(**options: Any) -> Any:
 
     class PipedConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # main() answers it, as for every other output
+            if not self.stderr:
+                raise BrokenPipeError  # main() answers it, as for every other output
+            self.quiet = True  # nobody reads how the runs go on; they do
 
     return PipedConsole(**options)
 

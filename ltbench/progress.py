@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -61,7 +60,6 @@ class Screen:
     def _print(self, event: Event) -> None:
         # Text, not markup: a label may hold brackets
         self.console.print(Text(f"{self._name(event.key)}: {event.text}"), soft_wrap=True)
-        sys.stdout.flush()
 
     def _name(self, key: str) -> str:
         spec = self.runs[key]

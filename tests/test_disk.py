@@ -30,8 +30,6 @@ def two_test_images_a_class():
         data = opened(*given)
         test = data.test
         return replace(data, test=Images(test.image[::10], test.label[::10], test.classes, test.norm))
-            data, test=Images(data.test.image[::10], data.test.label[::10], data.test.classes, data.test.norm)
-        )
 
     runs._opened = cache(few)
     yield
