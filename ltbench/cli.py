@@ -351,18 +351,17 @@ def _write_plan(plan: Plan, settings: Settings) -> None:
     from .leases import Leases
 
     folder, new = settings.results / plan.suite.name, plan.file()
-    path = folder / "plan.json"
-
-    def wanted() -> records.PlanFile:
-        return records.merged(records.read_plan(folder), new) if plan.suite.merged and path.is_file() else new
-
     with _writing(folder):
-        if path.is_file() and records.read_plan(folder) == wanted():
+        if not (plan.suite.merged and (folder / "plan.json").is_file()):
+            records.write_plan(new, folder)
+            return
+        before = records.read_plan(folder)
+        if records.merged(before, new) == before:
             return
         leases = Leases()
         try:
             with leases.waiting(folder):  # another runner may be adding its rows
-                records.write_plan(wanted(), folder)
+                records.write_plan(records.merged(records.read_plan(folder), new), folder)
         finally:
             leases.close()
 

@@ -265,7 +265,7 @@ def write_plan(plan: PlanFile, folder: Path) -> None:
     """Write folder/plan.json, unless it says so already."""
     text = json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     path = folder / "plan.json"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
 
 
@@ -276,7 +276,7 @@ def read_plan(folder: Path) -> PlanFile:
         return PlanFile.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError:
         raise LtbenchError(f"{path}: absent; `ltbench run` writes it") from None
-    except ValidationError as error:
+    except ValueError as error:  # not UTF-8, or not a plan
         raise LtbenchError(f"{path}: not a plan: {str(error).splitlines()[0]}") from None
 
 
