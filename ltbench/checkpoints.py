@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -16,7 +15,7 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .record import write_atomically
+from .record import flush_folder, write_atomically
 from .trainer import Progress
 
 KEPT = 2
@@ -46,7 +45,7 @@ def save(folder: Path, key: str, progress: Progress, tensors: dict[str, Tensor])
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    _flush_folder(folder)
+    flush_folder(folder)
     here = _found(folder)
     later = here[: here.index(final)]  # damaged ones, or the run would have gone on from them
     for other in (*later, *here[len(later) + KEPT :]):
@@ -148,16 +147,6 @@ def _found(folder: Path) -> list[Path]:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can flush a folder."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # What a finished run leaves: its weights for its children, its logits for re-scoring
