@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .errors import LtbenchError, near
+from .record import FINAL
 
 if TYPE_CHECKING:
     from .plan import Plan, RunSpec
@@ -160,6 +161,8 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
 
 # Plan
 
+ENDED = ("done", "diverged", "skipped")
+
 
 def plan_items(
     plan: Plan, chosen: Mapping[str, RunSpec], why: Mapping[str, str], settings: Settings | None
@@ -175,13 +178,32 @@ def plan_items(
         {
             "run": spec.stem, "label": spec.label, "seed": spec.ref.seed, "data": spec.data.label,
             "backbone": spec.backbone, "epochs": spec.recipe.epochs, "why": plan.why[key],
-            "status": why.get(key, "done"),
+            "status": (state := _state(spec, why.get(key), settings))[0],
             "parents": {role: parent.label for role, parent in spec.parents.items()},
             "train_macs": costs.get(key),
             "seconds": None if rate is None or key not in costs else rate * costs[key],
+            "reason": state[1],
         }
         for key, spec in chosen.items()
     ]  # fmt: skip
+
+
+def _state(spec: RunSpec, why: str | None, settings: Settings | None) -> tuple[str, str]:
+    """(done, diverged, running, partial, failed, oom or why it is to be carried out; the reason)."""
+    from . import checkpoints, leases, runs
+
+    if settings is None:
+        return why or "done", ""
+    record, folder = runs.latest(spec, settings), settings.folder(spec)
+    if why is None:
+        return (record.status, record.reason) if record and record.status != "complete" else ("done", "")
+    held = [lease.holder for lease in leases.find(folder) if lease.holder.lives() is not False]
+    if held:
+        return "running", str(held[-1])
+    if steps := checkpoints.steps(folder):
+        failed = f"; {record.status}: {record.reason}" if record and record.reason else ""
+        return "partial", f"stopped at step {steps[0]}{failed}"
+    return (record.status, record.reason) if record and record.status not in FINAL else (why, "")
 
 
 def _cost(spec: RunSpec, settings: Settings) -> float:
@@ -215,11 +237,11 @@ def show_plan(found: Sequence[Mapping[str, Any]], skipped: Sequence[Row], consol
         wide = 25 if title == "run" else None
         table.add_column(title, justify="right" if right else "left", min_width=wide, no_wrap=right)
     for item in found:
-        time = "" if item["seconds"] is None or item["status"] == "done" else duration(item["seconds"])
+        time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
         reasons = "; ".join(item["why"])
         table.add_row(Text(item["label"]), str(item["seed"]), str(item["epochs"]), Text(reasons), item["status"], time)
     console.print(table)
-    left = [item for item in found if item["status"] != "done"]
+    left = [item for item in found if item["status"] not in ENDED]
     line = f"{len(found)} runs, {len(left)} to do"
     work = sum(item["train_macs"] or 0 for item in left)
     if work:
@@ -230,5 +252,8 @@ def show_plan(found: Sequence[Mapping[str, Any]], skipped: Sequence[Row], consol
     elif work:
         line += "; no record here yet tells this machine's rate"
     console.print(Text(line))
+    for item in found:
+        if item["reason"]:
+            console.print(Text(f"{item['status']}: {item['label']} seed {item['seed']}: {item['reason']}"))
     for row in skipped:
         console.print(Text(f"skipped: {row.label} on {row.data}, {row.backbone}: {row.skip}"))

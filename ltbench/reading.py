@@ -116,11 +116,13 @@ def _taus(text: str | None) -> tuple[float, ...]:
 
 
 def console(**options: Any) -> Any:
-    """A rich console that dies of a broken pipe like everybody else."""
+    """A rich console that ends where the reader of its output goes away, but only falls silent where that is stderr."""
     from rich.console import Console
 
     class PipedConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # main() answers it, as for every other output
+            if not self.stderr:
+                raise BrokenPipeError  # main() answers it, as for every other output
+            self.quiet = True  # nobody reads how the runs go on; they do
 
     return PipedConsole(**options)
