@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 from pydantic import TypeAdapter
 
 T = TypeVar("T")
@@ -23,6 +25,31 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """sha256 of plain data, in hex."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+_TENTHS_OF_MILLI = re.compile(rb"0\.0000([1-9])(\d*)")  # msgspec writes 0.00001, Python 1e-05
+_SHORT_EXPONENT = re.compile(rb"e-(\d)(?!\d)")  # msgspec writes 1e-7, Python 1e-07
+
+
+def has_digest(value: Any, claimed: Any) -> bool:
+    """Whether sha256 of plain data is the claimed one, in hex: digest(value) == claimed, but ten times as fast.
+
+    msgspec writes what canonical_json() does, except for small numbers, whose spelling is put right. Where that does
+    not give the claimed hash, canonical_json() itself decides, so nothing is refused for a difference of spelling.
+    """
+    try:
+        text = msgspec.json.encode(value, order="sorted")
+    except TypeError:  # integers of more than 64 bits
+        return digest(value) == claimed
+    text = _SHORT_EXPONENT.sub(rb"e-0\1", _TENTHS_OF_MILLI.sub(_scientific, text))
+    return hashlib.sha256(text).hexdigest() == claimed or digest(value) == claimed
+
+
+def _scientific(match: re.Match[bytes]) -> bytes:
+    if match.string[match.start() - 1 : match.start()].isdigit():  # 10.00001
+        return match[0]
+    first, rest = match.groups()
+    return first + (b"." + rest if rest else b"") + b"e-05"
 
 
 def validated(adapter: TypeAdapter[T], value: Any) -> T:
@@ -52,7 +79,7 @@ class Identity:
     @property
     def key(self) -> str:
         """sha256, in hex; a recipe's name is no part of it."""
-        fields = asdict(self)
+        fields = dict(vars(self))
         fields["recipe"] = _without_off({key: value for key, value in self.recipe.items() if key != "name"})
         fields["options"] = _without_off(self.options)
         return digest(fields)

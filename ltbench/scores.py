@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+from . import student
 from .record import Calibration, Record
 
 GROUPS = ("many", "medium", "few")
@@ -22,7 +24,8 @@ def figures(record: Record, thresholds: tuple[int, int] | None = None) -> dict[s
     return {"top1": accuracy(record, range(len(record.right))), **shares, "ece": ece(record.calibration)}
 
 
-def group_classes(counts: Sequence[int], thresholds: tuple[int, int]) -> dict[str, list[int]]:
+@lru_cache(maxsize=256)  # the records of a suite have their counts in common
+def group_classes(counts: tuple[int, ...], thresholds: tuple[int, int]) -> dict[str, list[int]]:
     """The classes of each group."""
     many, few = thresholds
     return {
@@ -34,8 +37,8 @@ def group_classes(counts: Sequence[int], thresholds: tuple[int, int]) -> dict[st
 
 def accuracy(record: Record, classes: Sequence[int]) -> float | None:
     """Per cent of the test images of these classes that were predicted right; None without any."""
-    total = sum(record.total[c] for c in classes)
-    return 100 * sum(record.right[c] for c in classes) / total if total else None
+    total = sum(map(record.total.__getitem__, classes))
+    return 100 * sum(map(record.right.__getitem__, classes)) / total if total else None
 
 
 def ece(bins: Calibration | None) -> float | None:
@@ -56,14 +59,7 @@ def summary(values: Sequence[float | None]) -> dict[str, float | None]:
     if n == 1:
         return {"mean": mean, "sd": None, "ci95": None}
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1))
-    return {"mean": mean, "sd": sd, "ci95": student(n - 1) * sd / math.sqrt(n)}
-
-
-def student(freedom: int) -> float:
-    """The two-sided 95 % point of Student's distribution."""
-    from scipy.special import stdtrit  # scipy.stats would take a second to import
-
-    return float(stdtrit(freedom, 0.975))
+    return {"mean": mean, "sd": sd, "ci95": student.quantile(n - 1) * sd / math.sqrt(n)}
 
 
 def gain(ours: Mapping[int, float | None], theirs: Mapping[int, float | None]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench import Recipe
+from ltbench import Recipe, keys
 from ltbench.keys import Identity, canonical_json, digest, stem, validated
 from ltbench.recipe import ADAPTER
 from ltbench.registry import canonical, resolve
@@ -189,3 +189,34 @@ def test_a_key_is_64_hex_digits_and_a_stem_has_eight_of_them():
 def test_what_is_not_a_number_is_refused(value):
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json({"lr": value})
+
+
+# The fast spelling of what is hashed
+
+
+SMALL = [1e-5, 1.5e-5, 1.0000000000000003e-05, 9.999e-5, 1e-4, 1e-7, 1.5e-9, 1e-10, 5e-324, 10.00001, 100.00001, -1e-5]
+
+
+@pytest.mark.parametrize("number", SMALL)
+def test_small_numbers_are_hashed_as_python_spells_them_without_asking_python(monkeypatch, number):
+    value = {"b": [number, 0.00002], "a": {"lr": number}, "name": "tau=1e-05"}
+    expected = digest(value)
+    monkeypatch.setattr(keys, "digest", lambda value: "the slow way")
+    assert keys.has_digest(value, expected)
+    assert not keys.has_digest(value | {"b": [0.5, 0.00002]}, expected)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(PLAIN)
+def test_whatever_is_hashed_is_known_again(value):
+    try:
+        expected = digest(value)
+    except UnicodeEncodeError:  # half a character
+        return
+    assert keys.has_digest(value, expected) and not keys.has_digest(value, digest([value]))

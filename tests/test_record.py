@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltbench import record
+from ltbench import keys, record
 from ltbench.errors import LtbenchError
 from ltbench.keys import digest
+
+RESULTS = Path(__file__).parent.parent / "results"
 
 
 def sealed(body: dict) -> str:
@@ -205,6 +208,54 @@ def test_what_is_not_a_number_is_not_written(tmp_path, value, place):
     with pytest.raises(ValueError):
         record.write(made, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# Speed and bytes
+
+
+def test_integers_of_any_size_come_back(tmp_path):
+    made = make_records.make(options={"seed": 2**70})
+    assert record.read(record.write(made, tmp_path)) == made
+
+
+def test_a_history_is_read_as_strictly_as_the_rest(tmp_path):
+    good = {"epoch": 0, "lr": 1e-05, "terms": {"ce": 4}}
+    bad = [
+        good | {"lr": "0.1"},
+        good | {"loss": 1.0},
+        {"epoch": 0, "lr": 0.1},
+        good | {"terms": {"ce": None}},
+        [0, 0.1],
+    ]
+    body = json.loads(record.write(make_records.make(), tmp_path).read_text())
+    path = tmp_path / f"{make_records.make().stem}.json"
+    path.write_text(sealed(body | {"history": [good]}))
+    assert record.read(path).history == (record.Epoch(epoch=0, lr=1e-05, terms={"ce": 4.0}),)
+    for epoch in bad:
+        path.write_text(sealed(body | {"history": [epoch]}))
+        with pytest.raises(LtbenchError, match="not a record"):
+            record.read(path)
+
+
+def test_a_record_of_before_is_written_again_byte_for_byte(tmp_path):
+    paths = sorted(path for path in RESULTS.glob("*/*.json") if path.name != "plan.json")
+    assert paths, "the committed records"
+    for path in paths:
+        assert record.write(record.read(path), tmp_path).read_bytes() == path.read_bytes()
+
+
+def test_no_committed_record_needs_the_slow_way_to_its_hash(monkeypatch):
+    monkeypatch.setattr(keys, "digest", lambda value: "the slow way")
+    for path in RESULTS.glob("*/*.json"):
+        if path.name != "plan.json":
+            body = json.loads(path.read_text())
+            fixed = {key: value for key, value in body.items() if key not in ("volatile", "sha256")}
+            assert keys.has_digest(fixed, body["sha256"]), path
+
+
+def test_pythons_collector_is_on_again_after_reading(tmp_path):
+    record.read_folder(tmp_path)
+    assert gc.isenabled()
 
 
 # The plan beside the records

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltbench.record import Calibration, Data, Record
-from ltbench.scores import accuracy, ece, figures, gain, group_classes, student, summary
+from ltbench.scores import accuracy, ece, figures, gain, group_classes, summary
+from ltbench.student import quantile
 
 FEW = settings(deadline=None, max_examples=50)
 EDGES = (100, 20)
@@ -93,7 +94,7 @@ def test_three_seeds_by_hand():
 
 @pytest.mark.parametrize(("freedom", "expected"), [(1, 12.706205), (2, 4.302653), (4, 2.776445), (30, 2.042272)])
 def test_students_points_are_the_tables(freedom, expected):
-    assert student(freedom) == pytest.approx(expected, abs=1e-6)
+    assert quantile(freedom) == pytest.approx(expected, abs=1e-6)
 
 
 def test_one_seed_has_no_spread():
