@@ -2,6 +2,7 @@
 # make test         the tests; make test-slow: those of minutes
 # make check        lint, format, types
 # make leaderboard  the table in README.md, from the committed records
+# make schema       docs/*.schema.json, from the types
 #
 # All of it lives in .venv. PYTHON=... chooses another interpreter than the first that is new enough.
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := $(strip $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14)
 
-.PHONY: quickstart test test-slow check leaderboard
+.PHONY: quickstart test test-slow check leaderboard schema
 
 quickstart: $(VENV)/.installed
 	$(BIN)/ltbench run quick
@@ -28,6 +29,9 @@ check: $(VENV)/.dev
 
 leaderboard: $(VENV)/.installed
 	$(BIN)/python docs/leaderboard.py
+
+schema: $(VENV)/.installed
+	$(BIN)/python docs/schema.py
 
 $(VENV)/.made:
 	@for python in $(PYTHONS); do \

@@ -6,7 +6,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ltbench.tables import Options, load, render
+from ltbench.tables import Options, load
+from ltbench.writers import render
 
 HERE = Path(__file__).parent.parent
 README, RESULTS = HERE / "README.md", HERE / "results" / "cifar100_lt_short"

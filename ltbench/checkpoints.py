@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .record import write_atomically
+from .rescore import MANIFEST, stored
 from .trainer import Progress
 
 KEPT = 2
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+TENSORS, STATE = "tensors.safetensors", "state.json"
 
 
 class DamagedError(Exception):
@@ -140,11 +141,8 @@ def forget_final(folder: Path) -> None:
 
 def load_final(folder: Path, key: str, name: str) -> dict[str, Tensor] | None:
     """The tensors of name.safetensors of that finished run; None where they are absent, damaged or another run's."""
-    file = f"{name}.safetensors"
+    path = stored(folder, key, f"{name}.safetensors")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["key"] != key or manifest["sha256"][file] != _sha256(folder / file):
-            return None
-        return load_file(folder / file)
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+        return load_file(path) if path else None
+    except (OSError, safetensors.SafetensorError):
         return None

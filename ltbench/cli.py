@@ -145,24 +145,37 @@ def table(
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Best first by this column.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
     groups: Annotated[str | None, typer.Option(metavar="100,20", help="many > 100, few < 20 training images.")] = None,
+    metric: Annotated[
+        str, typer.Option(metavar="top1|balanced|worst|harmonic|macro_f1", help="What gains and bold are of.")
+    ] = "top1",
+    test_list: Annotated[
+        str, typer.Option(metavar="NAME", help="A shifted test set: forward50 .. uniform .. backward50.")
+    ] = "uniform",
+    adjust: Annotated[
+        str | None, typer.Option(metavar="TAU", help="Adjust stored logits; of several (0,0.5,1) the best: an oracle.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead.")] = None,
 ) -> None:
     """The leaderboard of the records in a folder."""
-    from . import tables
+    from . import tables, writers
 
-    _one_of("--format", format, tables.FORMATS)
+    _one_of("--format", format, writers.FORMATS)
     if columns and format in ("json", "csv"):
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
-    options = tables.Options(baseline, sort, tuple(columns.split(",")) if columns else (), _groups(groups))
+    options = tables.Options(
+        baseline, sort, tuple(columns.split(",")) if columns else (), _groups(groups), metric, test_list,
+        _taus(adjust), runs,
+    )  # fmt: skip
     board = tables.load(results, options)
     if format == "text":
         import io
 
         sink = io.StringIO() if out else None
-        tables.show(board, _console(file=sink), options)
+        writers.show(board, _console(file=sink), options)
         text = sink.getvalue() if sink else ""
     else:
-        text = tables.render(board, format, options)
+        text = writers.render(board, format, options)
     if out:
         from .record import write_atomically
 
@@ -285,6 +298,16 @@ def _groups(text: str | None) -> tuple[int, int] | None:
     return many, few
 
 
+def _taus(text: str | None) -> tuple[float, ...]:
+    try:
+        taus = tuple(float(part) for part in text.split(",")) if text is not None else ()
+    except ValueError:
+        raise LtbenchError(f"--adjust {text}: write a number, or several with commas, as in 0,0.5,1") from None
+    if not all(abs(tau) <= 1000 for tau in taus):  # nor NaN
+        raise LtbenchError(f"--adjust {text}: tau must be a number from -1000 to 1000")
+    return taus
+
+
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise LtbenchError(f"{option}: {unknown('choice', value, allowed)}")
@@ -324,9 +347,9 @@ def _write_plan(plan: Plan, settings: Settings) -> None:
 
 
 def _show_table(folder: Path) -> None:
-    from . import tables
+    from . import tables, writers
 
-    tables.show(tables.load(folder), _console())
+    writers.show(tables.load(folder), _console())
 
 
 def _console(**options: Any) -> Any:

@@ -3,25 +3,109 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from . import student
-from .record import Calibration, Record
+from .errors import LtbenchError, unknown
+from .record import Calibration, Record, decode
 
 GROUPS = ("many", "medium", "few")
-FIGURES = ("top1", *GROUPS, "ece")
+FIGURES = ("top1", *GROUPS, "ece", "score")
+METRICS = ("top1", "balanced", "worst", "harmonic", "macro_f1")
+TEST_LISTS = ("uniform", *(f"{way}{ratio}" for way in ("forward", "backward") for ratio in (50, 25, 10, 5, 2)))
 
 
-def figures(record: Record, thresholds: tuple[int, int] | None = None) -> dict[str, float | None]:
-    """top1, many, medium, few and ece of a complete record; None for a group without classes.
+def figures(
+    record: Record, thresholds: tuple[int, int] | None = None, metric: str = "top1", test_list: str = "uniform"
+) -> dict[str, float | None]:
+    """top1, many, medium, few, ece and the metric's score of a complete record; None for what is not defined.
 
     thresholds: many > the first >= medium >= the second > few, in training images; the data set's own by default.
+    metric: one of METRICS. test_list: one of TEST_LISTS; it moves top-1 and macro F1, not what is counted class by
+    class, and the calibration error is not known but on the uniform one. Raises LtbenchError for an unknown name.
     """
     members = group_classes(record.data.counts, thresholds or record.data.groups)
     shares = {name: accuracy(record, classes) for name, classes in members.items()}
-    return {"top1": accuracy(record, range(len(record.right))), **shares, "ece": ece(record.calibration)}
+    shift = class_shift(record.data.counts, test_list)
+    top1 = accuracy(record, range(len(record.right))) if shift is None else _shifted(record, shift)
+    error = ece(record.calibration) if shift is None else None
+    return {"top1": top1, **shares, "ece": error, "score": top1 if metric == "top1" else score(record, metric, shift)}
+
+
+def score(record: Record, metric: str, shift: Sequence[float] | None = None) -> float | None:
+    """A metric of METRICS other than top-1, over the classes that have test images.
+
+    balanced: the mean of the classes' accuracies; worst: the least of them; harmonic: their harmonic mean, 0 where one
+    of them is; macro_f1: the mean of the classes' F1, None without predictions, and the only one that a shift moves.
+    """
+    classes = [c for c, n in enumerate(record.total) if n]
+    recalls = [100 * record.right[c] / record.total[c] for c in classes]
+    if not classes:
+        return None
+    if metric == "balanced":
+        return math.fsum(recalls) / len(recalls)
+    if metric == "worst":
+        return min(recalls)
+    if metric == "harmonic":
+        return len(recalls) / math.fsum(1 / r for r in recalls) if min(recalls) > 0 else 0.0
+    if metric == "macro_f1":
+        return _macro_f1(record, classes, shift or [1.0] * len(record.total))
+    raise LtbenchError(f"--metric: {unknown('metric', metric, METRICS)}")
+
+
+def _macro_f1(record: Record, classes: Sequence[int], shift: Sequence[float]) -> float | None:
+    """The mean over classes of 2 hits / (images predicted as the class + images of it), images weighing as shifted."""
+    if not record.predictions:
+        return None
+    import numpy as np
+
+    weights, total = np.asarray(shift), np.asarray(record.total)
+    predicted = np.bincount(decode(record.predictions), np.repeat(weights, total), minlength=len(total))[: len(total)]
+    f1 = 2 * np.asarray(record.right) * weights / np.maximum(predicted + total * weights, 1e-300)
+    return float(100 * f1[list(classes)].mean())
+
+
+@lru_cache(maxsize=256)
+def class_shift(counts: tuple[int, ...], test_list: str) -> tuple[float, ...] | None:
+    """[C] how much an image of each class weighs in a test set of that name; None for the uniform one.
+
+    The test-agnostic protocol of LADE (Hong et al. 2021) and SADE (Zhang et al. 2022): forward50 is a test set whose
+    classes fall off as 50 ** -(rank / (C - 1)), the classes ranked by their training images; backward50 the reverse.
+    They draw such a set from the balanced test images once; here every image is kept and weighed, which gives the
+    expected value over their draws, exactly and without a seed. As with them, top-1 is the mean over the set's images;
+    many, medium and few are means over classes and so the same in all of these sets.
+    Raises LtbenchError for another name.
+    """
+    if test_list == "uniform":
+        return None
+    match = re.fullmatch(r"(forward|backward)(\d+)", test_list)
+    if match is None or test_list not in TEST_LISTS:
+        raise LtbenchError(f"--test-list: {unknown('test list', test_list, TEST_LISTS)}")
+    way, ratio = match[1], int(match[2])
+    ranked = sorted(range(len(counts)), key=lambda c: (-counts[c], c))
+    last = max(1, len(counts) - 1)
+    weight = {c: ratio ** -((rank if way == "forward" else last - rank) / last) for rank, c in enumerate(ranked)}
+    return tuple(weight[c] for c in range(len(counts)))
+
+
+def class_weights(record: Record, metric: str, test_list: str) -> list[float] | None:
+    """[C] the weight of an image of each class in the metric; None where the metric is no mean over images."""
+    shift = class_shift(record.data.counts, test_list)
+    if metric == "top1":
+        return list(shift or [1.0] * len(record.total))
+    if metric == "balanced" and all(record.total):
+        return [1.0 / n for n in record.total]
+    return None
+
+
+def _shifted(record: Record, shift: Sequence[float]) -> float | None:
+    """Top-1 where the images of each class weigh differently."""
+    total = math.fsum(w * n for w, n in zip(shift, record.total, strict=True))
+    hit = math.fsum(w * n for w, n in zip(shift, record.right, strict=True))
+    return 100 * hit / total if total else None
 
 
 @lru_cache(maxsize=256)  # the records of a suite have their counts in common

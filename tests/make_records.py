@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from ltbench import record as records
-from ltbench import tables
+from ltbench import tables, writers
 from ltbench.record import Calibration, Data, PlanFile, Record, Row, Volatile
 
 GOLDEN = Path(__file__).parent / "golden_table"
@@ -72,14 +72,14 @@ def five() -> tuple[list[Row], list[Record]]:
 def text(board: tables.Leaderboard, width: int, options: tables.Options | None = None) -> str:
     """What `ltbench table` prints on a terminal of that width."""
     sink = io.StringIO()
-    tables.show(board, Console(file=sink, width=width), options or tables.Options())
+    writers.show(board, Console(file=sink, width=width), options or tables.Options())
     return sink.getvalue()
 
 
 def golden(board: tables.Leaderboard) -> dict[str, str]:
     """File name -> text, in every format."""
     endings = {"md": "md", "latex": "tex", "csv": "csv", "json": "json", "html": "html"}
-    rendered = {f"table.{ending}": tables.render(board, kind) for kind, ending in endings.items()}
+    rendered = {f"table.{ending}": writers.render(board, kind) for kind, ending in endings.items()}
     return {f"{width}.txt": text(board, width) for width in (80, 140)} | rendered
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import make_records
@@ -17,7 +12,9 @@ from make_records import make, row, text, write
 
 from ltbench import record, tables
 from ltbench.errors import LtbenchError
-from ltbench.tables import Options, load, render
+from ltbench.schema import TableRow
+from ltbench.tables import Options, load
+from ltbench.writers import render
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -36,18 +33,6 @@ def cells(shown: str, label: str) -> list[str]:
     """The words of a row, as printed."""
     (line,) = (line for line in shown.splitlines() if line.startswith(label))
     return line.removeprefix(label).split()
-
-
-# Golden: written anew by `python tests/make_records.py`, where the change is meant
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in make_records.GOLDEN.iterdir()))
-def test_the_table_is_as_it_was(five, name):
-    assert make_records.golden(load(five))[name] == (make_records.GOLDEN / name).read_text(encoding="utf-8")
-
-
-def test_there_is_a_golden_file_of_every_format():
-    assert len(list(make_records.GOLDEN.iterdir())) == len(tables.FORMATS) + 1
 
 
 # Figures
@@ -70,14 +55,15 @@ def test_figures_are_those_worked_by_hand(five):
     assert rows["bbn"]["top1"] == {"mean": None, "sd": None, "ci95": None}
 
 
-def test_a_row_has_the_documented_fields_and_no_others(five):
-    (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
-    documented = json.loads(example)
+def test_a_row_has_the_fields_of_its_type_in_that_order(five):
     for found in json.loads(render(load(five), "json")):
-        assert list(found) == list(documented)
-        for key in ("top1", "many", "medium", "few", "ece"):
-            assert list(found[key]) == list(documented[key])
-        assert found["gain"] is None or list(found["gain"]) == list(documented["gain"])
+        assert list(found) == list(TableRow.__annotations__)
+
+
+def test_the_example_in_the_readme_names_fields_in_their_order():
+    (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    documented = list(json.loads(example))
+    assert documented == [key for key in TableRow.__annotations__ if key in documented]
 
 
 @pytest.mark.parametrize("key", ["suite", "data", "params", "macs_used", "seconds", "commits", "groups", "seeds"])
@@ -133,7 +119,7 @@ def test_a_skipped_row_says_why(tmp_path):
         "needs 32 pixels",
         0,
     )
-    assert cells(text(board, 80), "bbn")[:2] == ["0", "skipped"]
+    assert cells(text(board, 80), "bbn  ")[:2] == ["0", "skipped"]
 
 
 @pytest.mark.parametrize("status", ["failed", "oom", "diverged"])
@@ -277,172 +263,3 @@ def test_an_unknown_column_names_the_nearest(five, kind):
     options = Options(columns=("label", "meny"))
     with pytest.raises(LtbenchError, match=r"--columns: unknown column 'meny'; did you mean 'many'\?"):
         text(load(five), 80, options) if kind == "text" else render(load(five), kind, options)
-
-
-# Forms
-
-
-def everything(board: tables.Leaderboard) -> dict[str, str]:
-    return {str(width): text(board, width) for width in (80, 140)} | {
-        kind: render(board, kind) for kind in tables.FORMATS if kind != "text"
-    }
-
-
-def test_the_same_records_give_the_same_bytes_in_whatever_order_they_lie(tmp_path, monkeypatch):
-    rows, made = make_records.five()
-    expected = everything(load(write(tmp_path / "one", rows, made)))
-    write(tmp_path / "two", rows, reversed(made))
-    glob = Path.glob
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: reversed(sorted(glob(self, pattern))))
-    assert everything(load(tmp_path / "two")) == expected
-
-
-LONG = "ride_distill(experts=3, teacher=ride(experts=6, loss=ce, head=linear)) [lr=0.05]"
-
-
-def test_no_line_is_longer_than_80_columns_and_no_figure_is_cut(tmp_path):
-    large = {"macs": 4.1e9, "macs_used": 3.9e9}
-    ours = [
-        make(LONG, seed, right=right, **large) for seed, right in ((0, (10, 10, 10)), (1, (10, 0, 0)), (2, (0, 0, 0)))
-    ]
-    theirs = [make("ce", seed, right=(10 * seed,) * 3) for seed in (0, 1, 2)]
-    board = load(write(tmp_path, [row(theirs[:2]), row(ours)], [*theirs[:2], *ours[:2]]))
-    shown = text(board, 80)
-    assert max(map(len, shown.splitlines())) <= 80
-    whole = {word for r in board.rows for column in tables.COLUMNS for word in column.text(r).split()}
-    body = shown.splitlines()[
-        2 : shown.splitlines().index(next(x for x in shown.splitlines() if x.startswith("Top-1")))
-    ]
-    printed = {word for line in body for word in line[tables.LABEL_WIDTH :].split()}
-    assert printed <= whole, f"cut: {printed - whole}"
-    assert {"66.7±423.5", "100.0", "50.0"} <= printed
-    folded = "".join(line[: tables.LABEL_WIDTH].strip() for line in body)
-    assert LONG.replace(" ", "") in folded.replace(" ", ""), "the label is whole"
-
-
-def test_columns_that_are_asked_for_are_never_dropped(five):
-    options = tables.Options(columns=("label", "top1", "params", "seconds"))
-    shown = text(load(five, options), 40, options)
-    assert "params k" in shown and "train min" in shown
-
-
-BRACKETS = ("ce [lr=0.5]", "ce [/bold]", "ce [red]x", "ce(head=[a, b])")
-
-
-@pytest.mark.parametrize("label", BRACKETS)
-def test_a_label_that_looks_like_markup_is_printed_as_it_is(tmp_path, label):
-    made = [make(label, status="failed", reason="[/] [red]no[/red]", method="ce"), make("bbn", 1)]
-    board = load(write(tmp_path, [row(made[:1]), row(made[1:])], made))
-    shown = text(board, 100)
-    assert label in shown and "[/] [red]no[/red]" in shown
-    for kind in ("md", "latex", "csv", "json", "html"):
-        assert json.loads(json.dumps(label))[:3] in render(board, kind)
-
-
-def test_each_format_keeps_its_special_characters(tmp_path):
-    ce = make("ce_x(a=1|2) <b> & 5%", method="ce", seed=0), make("ce_x(a=1|2) <b> & 5%", method="ce", seed=1)
-    board = load(write(tmp_path, [row(ce)], ce, baseline=ce[0].label))
-    assert r"a=1\|2" in render(board, "md")
-    assert "&lt;b&gt; &amp; 5%" in render(board, "html")
-    latex = render(board, "latex")
-    assert r"ce\_x" in latex and r"\& 5\%" in latex and r"50.0$\pm$0.0" in latex
-    (back,) = csv.DictReader(io.StringIO(render(board, "csv")))
-    assert back["label"] == ce[0].label and float(back["top1_mean"]) == 50 and back["seeds"] == "0 1"
-    (found,) = json.loads(render(board, "json"))
-    assert found["label"] == ce[0].label
-
-
-def test_the_columns_of_csv_are_the_same_whatever_has_run(tmp_path):
-    rows, made = make_records.five()
-    headers = set()
-    for name, records in (("all", made), ("one", made[:1]), ("none", [])):
-        board = load(write(tmp_path / name, rows, records))
-        headers.add(render(board, "csv").splitlines()[0])
-    assert len(headers) == 1
-
-
-# By the command line
-
-
-def command(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ltbench", *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80", "PYTHONUTF8": "1"} | env,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("kind", "name"), [("text", "80.txt"), ("json", "table.json"), ("csv", "table.csv")])
-def test_the_command_prints_what_the_golden_file_says(five, kind, name):
-    done = command("table", five, "--format", kind)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == (make_records.GOLDEN / name).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("kind", ["text", "md"])
-def test_out_writes_a_file_and_prints_nothing(five, tmp_path, kind):
-    out = tmp_path / "new" / "table"
-    done = command("table", five, "--format", kind, "--out", out)
-    assert (done.returncode, done.stdout) == (0, "")
-    assert out.read_text(encoding="utf-8") == (
-        make_records.GOLDEN / ("80.txt" if kind == "text" else "table.md")
-    ).read_text(encoding="utf-8")
-
-
-def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_1(tmp_path):
-    rows, made = make_records.five()
-    folder = write(tmp_path, rows, made)
-    bad = folder / f"{made[-1].stem}.json"
-    bad.write_text("{")
-    done = command("table", tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"refused: {bad}: not a record") and done.stderr.count("\n") == 1
-    assert cells(done.stdout, "ce  ")[:2] == ["3", "60.0±24.8"]
-    assert cells(done.stdout, "ride(experts=3) ")[:4] == ["1", "60.0", "(1", "of"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--format", "jsn"], "--format: unknown choice 'jsn'; did you mean 'json'?"),
-        (["--baseline", "bbm"], "--baseline: unknown row 'bbm'; did you mean 'bbn'?"),
-        (["--groups", "100"], "--groups 100: write two numbers, as in 100,20"),
-        (["--groups", "20,100"], "--groups 20,100: the first must not be less than the second"),
-        (["--columns", "label,,n"], "--columns: unknown column ''"),
-    ],
-)
-def test_a_mistake_is_one_message_and_exit_code_2(five, words, message):
-    done = command("table", five, *words)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
-
-
-def test_where_no_results_are_it_says_so(tmp_path):
-    done = command("table", tmp_path / "absent")
-    assert done.returncode == 2 and "no results here" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_a_reader_that_goes_away_makes_no_traceback(five):
-    rest = f"{sys.executable} -m ltbench table {five} --format json"
-    # the reader closes the pipe before anything is written
-    done = subprocess.run(["bash", "-c", f"{rest} | true"], capture_output=True, text=True)
-    assert done.stderr == ""
-    done = subprocess.run(["bash", "-c", f"{rest} | head -1"], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[\n", "")
-
-
-def test_a_terminal_without_the_sign_gets_another(five):
-    done = command("table", five, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
-    assert done.returncode == 0 and done.stderr == "" and "60.0?24.8" in done.stdout
-
-
-def test_a_folder_that_may_only_be_read_is_enough(tmp_path):
-    folder = write(tmp_path, *make_records.five())
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    folder.chmod(0o555)
-    try:
-        board = load(folder)
-    finally:
-        folder.chmod(0o755)
-    assert len(board.rows) == 3
-    # root may write anywhere: nothing must have tried
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -1,0 +1,125 @@
+"""The columns of the printed leaderboard: what a row says in each, and by which number it is sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .errors import LtbenchError, unknown
+from .schema import Spread, TableRow
+from .scores import GROUPS
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the printed table."""
+
+    key: str
+    title: str
+    text: Callable[[TableRow], str]
+    number: Callable[[TableRow], float | None] | None = None
+    more_is_better: bool = True
+    optional: bool = False  # not shown where no row has anything to say, unless asked for
+
+
+def plus_minus(mean: float | None, half: float | None, sign: bool = False) -> str:
+    """48.4±0.7, 48.4 without an interval, n/a without a mean."""
+    if mean is None:
+        return "n/a"
+    return f"{mean:{'+' if sign else ''}.1f}" + (f"±{half:.1f}" if half is not None else "")
+
+
+def _of(row: TableRow, key: str) -> Spread:
+    found: Spread = row[key]  # type: ignore[literal-required]
+    return found
+
+
+def _label(row: TableRow) -> str:
+    adjust = row["adjust"]
+    return row["label"] + (f" [oracle: tau={adjust['tau']:g}]" if adjust and adjust["oracle"] and row["n"] else "")
+
+
+def _top(row: TableRow) -> str:
+    shown = plus_minus(row["top1"]["mean"], row["top1"]["ci95"])
+    if row["status"] == "complete":
+        return shown
+    value = f"{shown} " if row["n"] else ""
+    return value + (f"({row['n']} of {row['asked']})" if row["status"] == "partial" else row["status"])
+
+
+def _score(row: TableRow) -> str:
+    return "" if row["metric"] == "top1" else plus_minus(row["score"]["mean"], row["score"]["ci95"])
+
+
+def _plain(key: str) -> Callable[[TableRow], str]:
+    return lambda row: "n/a" if _of(row, key)["mean"] is None else f"{_of(row, key)['mean']:.1f}"
+
+
+def _gain(row: TableRow) -> str:
+    return plus_minus(row["gain"]["mean"], row["gain"]["ci95"], sign=True) if row["gain"] else ""
+
+
+def _scaled(key: str, unit: float, digits: int) -> Callable[[TableRow], str]:
+    return lambda row: "" if row[key] is None else f"{row[key] / unit:.{digits}f}"  # type: ignore[literal-required]
+
+
+def _used(row: TableRow) -> str:
+    used = row["macs_used"]
+    return "" if used is None or used == row["macs"] else f"{used / 1e6:.1f}"
+
+
+def _published(row: TableRow) -> str:
+    reported = row["reported"]
+    if reported is None:
+        return ""
+    mark = "!" if reported["differs"] else "" if reported["same_recipe"] else f" @{reported['epochs']}"
+    return f"{reported['top1']:.1f}{mark}"
+
+
+def _figure(key: str) -> Callable[[TableRow], float | None]:
+    return lambda row: _of(row, key)["mean"]
+
+
+COLUMNS = (
+    Column("label", "method", _label),
+    Column("n", "n", lambda row: str(row["n"])),
+    Column("top1", "top-1", _top, _figure("top1")),
+    Column("score", "score", _score, _figure("score"), optional=True),
+    *(Column(name, name, _plain(name), _figure(name)) for name in GROUPS),
+    Column("gain", "gain", _gain, lambda row: row["gain"]["mean"] if row["gain"] else None),
+    Column("ece", "ECE", _plain("ece"), _figure("ece"), more_is_better=False),
+    Column("params", "params k", _scaled("params", 1e3, 0), lambda row: row["params"], more_is_better=False),
+    Column("macs", "MACs M", _scaled("macs", 1e6, 1), lambda row: row["macs"], more_is_better=False),
+    Column("macs_used", "used M", _used, lambda row: row["macs_used"], more_is_better=False),
+    Column("seconds", "train min", _scaled("seconds", 60, 1), lambda row: row["seconds"], more_is_better=False),
+    Column(
+        "reported", "published", _published, lambda row: row["reported"]["top1"] if row["reported"] else None,
+        optional=True,
+    ),
+)  # fmt: skip
+
+DROPPED = ("seconds", "params", "ece", "reported", "macs_used", "macs", "n", "gain", "medium", "many", "few")
+
+
+def chosen_columns(asked: Sequence[str], rows: Sequence[TableRow] = ()) -> list[Column]:
+    """The asked columns by key or title, else all that say something of these rows.
+
+    Raises LtbenchError for an unknown one.
+    """
+    by_name = {**{c.title: c for c in COLUMNS}, **{c.key: c for c in COLUMNS}}
+    for name in asked:
+        if name not in by_name:
+            raise LtbenchError(f"--columns: {unknown('column', name, [c.key for c in COLUMNS])}")
+    if asked:
+        return [by_name[name] for name in asked]
+    return [c for c in COLUMNS if not c.optional or any(c.text(row) for row in rows)]
+
+
+def title(column: Column, rows: Sequence[TableRow]) -> str:
+    """A column's heading above these rows: that of the score is the metric."""
+    return rows[0]["metric"].replace("_", " ") if column.key == "score" and rows else column.title
+
+
+def is_bold(column: Column, row: TableRow) -> bool:
+    """Whether a cell is the best's: that of the figure which the rows are compared in."""
+    return row["best"] and column.key == ("top1" if row["metric"] == "top1" else "score")

@@ -1,0 +1,98 @@
+"""results/reported.csv: what papers and their codes report, shown beside what was measured here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from .errors import LtbenchError
+from .schema import Reported
+
+NAME = "reported.csv"
+
+
+class Entry(BaseModel):
+    """A line of reported.csv: one published row, in per cent; empty cells are None.
+
+    label, data, backbone and recipe name the row of ours that it stands beside: recipe is the suite recipe nearest to
+    the source's training, epochs what the source trained for. routing and distilled say whether the published model
+    skips experts at test and was distilled. ci95: the source's own half-width, where it gives one. mark: V where the
+    number was read in the named source, Q where it is quoted by the named third party.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    backbone: str
+    label: str
+    recipe: str
+    epochs: int
+    top1: float
+    many: float | None
+    medium: float | None
+    few: float | None
+    ci95: float | None
+    routing: bool
+    distilled: bool
+    paper: str
+    table: str
+    source: str
+    mark: Literal["V", "Q"]
+    note: str
+
+    @field_validator("many", "medium", "few", "ci95", mode="before")
+    @classmethod
+    def _empty(cls, value: object) -> object:
+        return None if value == "" else value
+
+
+def read(results: Path) -> tuple[Entry, ...]:
+    """The entries of results/reported.csv, or of the one beside a suite's folder; none where there is no such file.
+
+    Raises LtbenchError naming the line that is wrong.
+    """
+    path = next((p for p in (results / NAME, results.parent / NAME) if p.is_file()), None)
+    if path is None:
+        return ()
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file, strict=True)
+        try:
+            return tuple(_entry(path, lines.line_num, line) for line in lines)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise LtbenchError(f"{path}:{lines.line_num}: {error}") from None
+
+
+def _entry(path: Path, number: int, line: dict[str, str]) -> Entry:
+    try:
+        return Entry.model_validate(line)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise LtbenchError(f"{path}:{number}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+def beside(
+    entries: Iterable[Entry], data: str, backbone: str, label: str, recipe: str, top1: dict[str, float | None]
+) -> Reported | None:
+    """What is published for a row: first of its own recipe, else of another; in each case the first in the file.
+
+    top1: mean and ci95 as measured. `differs` says whether the two are further apart than their intervals together;
+    None where that cannot be said: another recipe, one seed, or nothing measured.
+    """
+    found: Sequence[Entry] = [e for e in entries if (e.data, e.backbone, e.label) == (data, backbone, label)]
+    entry = next((e for e in found if e.recipe == recipe), found[0] if found else None)
+    if entry is None:
+        return None
+    same = entry.recipe == recipe
+    mean, half = top1["mean"], top1["ci95"]
+    known = same and mean is not None and half is not None
+    reported: Reported = {
+        "top1": entry.top1, "many": entry.many, "medium": entry.medium, "few": entry.few, "source": entry.source,
+        "recipe": entry.recipe, "epochs": entry.epochs, "routing": entry.routing, "distilled": entry.distilled,
+        "same_recipe": same,
+        "differs": abs(mean - entry.top1) > half + (entry.ci95 or 0.0) if known else None,  # type: ignore[operator]
+    }  # fmt: skip
+    return reported

@@ -1,0 +1,204 @@
+"""The leaderboard as text, Markdown, LaTeX, CSV, JSON and HTML. Whatever a name contains is shown, and nothing runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from .columns import DROPPED, Column, chosen_columns, is_bold, title
+from .schema import TableRow
+from .scores import FIGURES
+from .tables import Leaderboard, Options, blocks, footer, heading
+
+FORMATS = ("text", "md", "latex", "csv", "json", "html")
+
+
+def render(board: Leaderboard, kind: str, options: Options = Options()) -> str:
+    """The leaderboard as md, latex, csv, json or html text."""
+    if kind == "json":
+        return _escaped_json(json.dumps(board.rows, indent=1, ensure_ascii=False)) + "\n"
+    if kind == "csv":
+        return _csv(board.rows)
+    return "\n".join(_block(rows, kind, options) for rows in blocks(board.rows))
+
+
+def _block(rows: Sequence[TableRow], kind: str, options: Options) -> str:
+    """A block's table with its heading and footer."""
+    from tabulate import tabulate
+
+    write, bold, style = STYLES[kind]
+    columns = chosen_columns(options.columns, rows)
+    cells = [[_cell(column, row, write, bold) for column in columns] for row in rows]
+    titles = [write(title(column, rows)) for column in columns]
+    align = ["left"] + ["right"] * (len(columns) - 1)
+    if kind == "latex":
+        about = [heading(rows), "needs the package booktabs", *footer(rows)]
+        return "\n".join([*(f"% {plain(line)}" for line in about), _booktabs(cells, titles, align)]) + "\n"
+    body = tabulate(cells, titles, tablefmt=style, disable_numparse=True, colalign=align, preserve_whitespace=True)
+    name, notes = write(heading(rows)), footer(rows)
+    if kind == "md":
+        return f"**{name}**\n\n{body}\n\n" + "  \n".join(map(_markdown_line, notes)) + "\n"
+    return f"<h2>{name}</h2>\n{body}\n<p>{'<br>'.join(map(write, notes))}</p>\n"
+
+
+def _cell(column: Column, row: TableRow, write: Callable[[str], str], bold: str) -> str:
+    text = write(column.text(row))
+    return bold.format(text) if is_bold(column, row) else text
+
+
+# Names are somebody else's text
+
+
+def plain(text: str) -> str:
+    """The text in one line without characters that steer a terminal or turn the reading direction: shown as \\x1b."""
+    return "".join(char if _visible(char) else _code(char) for char in text)
+
+
+def _visible(char: str) -> bool:
+    return (char.isascii() and char.isprintable()) or unicodedata.category(char)[0] not in "CZ" or char == "\xa0"
+
+
+def _code(char: str) -> str:
+    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+
+
+def _markdown_line(text: str) -> str:
+    """The same at the beginning of a line, where some signs make a list, a quotation or a heading."""
+    return re.sub(r"^(\d*)([>#+=.)-])", r"\1\\\2", markdown(text))
+
+
+def markdown(text: str) -> str:
+    """Text for a cell or a paragraph of GitHub's Markdown; what means nothing where it stands is left as it is."""
+    text = re.sub(r"([\\`*\[\]|&~$]|<(?=[A-Za-z/!?]))", r"\\\1", plain(text))
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\_", text)  # emphasis; within a word it is none
+    return re.sub(r"(?<=:)//|(?<=www)\.|(?<=\w)@(?=\w)", lambda found: f"\\{found[0]}", text)  # what becomes a link
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "^": r"\textasciicircum{}",
+    "_": r"\_", "~": r"\textasciitilde{}", "%": r"\%", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
+    "|": r"\textbar{}", '"': r"\symbol{34}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text for LaTeX in any engine and encoding; a letter beyond ASCII stands as its number."""
+    text = "".join(_LATEX.get(c, c if c.isascii() else f"{{[}}U+{ord(c):04X}{{]}}") for c in plain(text))
+    return re.sub(r"([-'?!])(?=[-'`])", r"\1{}", text)  # no ligatures
+
+
+def _booktabs(cells: Sequence[Sequence[str]], titles: Sequence[str], align: Sequence[str]) -> str:
+    """A tabular of the booktabs package."""
+    lines = [" & ".join(words) + r" \\" for words in (titles, *cells)]
+    columns = "".join(side[0] for side in align)
+    parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+    return "\n".join([*parts, r"\end{tabular}"])
+
+
+STYLES: dict[str, tuple[Callable[[str], str], str, str]] = {
+    "md": (markdown, "**{}**", "github"),
+    "latex": (latex, r"\textbf{{{}}}", ""),
+    "html": (lambda text: escape(plain(text)), "<strong>{}</strong>", "unsafehtml"),
+}
+
+
+def _escaped_json(text: str) -> str:
+    """JSON that says the same, the characters that plain() hides written as \\u202e."""
+    return "".join(c if c == "\n" or _visible(c) else json.dumps(c)[1:-1] for c in text)
+
+
+# CSV
+
+
+def _csv(rows: Sequence[TableRow]) -> str:
+    """All rows, one column per number; the columns are the same whatever has run. Text is quoted, numbers are not."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n", restval="", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writeheader()
+    writer.writerows(_flat(row) for row in rows)
+    return out.getvalue()
+
+
+_SPREAD, _PRINTS = ("mean", "sd", "ci95"), ("rows", "train", "test")
+_NESTED = {
+    **dict.fromkeys(FIGURES, _SPREAD),
+    "gain": ("baseline", *_SPREAD[::2], "n"),
+    "fingerprints": _PRINTS,
+    "reported": ("top1", "source", "epochs", "recipe", "same_recipe", "differs"),
+    "adjust": ("tau", "oracle"),
+}
+CSV_COLUMNS = [
+    *(key for key in TableRow.__annotations__ if key not in _NESTED),
+    *(f"{key}_{part}" for key, parts in _NESTED.items() for part in parts),
+]
+
+
+def _flat(row: TableRow) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}_{part}": _csv_value(value[part]) for part in _NESTED[key] if part in value}
+        elif key not in _NESTED:  # None where there is none
+            flat[key] = _csv_value(value)
+    return flat
+
+
+def _csv_value(value: Any) -> Any:
+    """A number as it is; text in one line, and kept from being a formula where a spreadsheet opens it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return value
+    text = plain(" ".join(map(str, value)) if isinstance(value, list) else str(value))
+    return f"'{text}" if text[:1] in tuple("=+-@") else text
+
+
+# Text
+
+LABEL_WIDTH = 24  # "ride_distill(experts=3, " stays on one line; longer labels are folded at their spaces
+
+
+def _fitting(columns: list[Column], rows: Sequence[TableRow], width: int) -> tuple[list[Column], int]:
+    """The columns that fit into that width, the least important ones dropped, and the width that they take."""
+    needed = {c.key: max(len(title(c, rows)), *(len(c.text(row)) for row in rows)) + 1 for c in columns}
+    needed["label"] = min(needed.get("label", 0), LABEL_WIDTH + 1)
+    kept = list(columns)
+    for key in DROPPED:
+        if sum(needed[c.key] for c in kept) <= width:
+            break
+        kept = [c for c in kept if c.key != key]
+    return kept, sum(needed[c.key] for c in kept)
+
+
+def show(board: Leaderboard, console: Any, options: Options = Options()) -> None:
+    """The leaderboard on a rich console, narrow or wide as it has room."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for rows in blocks(board.rows):
+        asked = chosen_columns(options.columns, rows)
+        columns, width = (asked, 0) if options.columns else _fitting(asked, rows, console.width)
+        name = Text(plain(heading(rows)))
+        table = Table(title=name, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for column in columns:
+            first = column.key == "label"
+            wide = min(LABEL_WIDTH, max(len(plain(column.text(row))) for row in rows)) if first else None
+            justify: Any = "left" if first else "right"
+            table.add_column(title(column, rows), justify=justify, no_wrap=not first, overflow="fold", min_width=wide)
+        for row in rows:
+            cells = (Text(plain(c.text(row)), style="bold" if is_bold(c, row) else "") for c in columns)
+            table.add_row(*cells)
+        console.print(table, width=max(width, console.width), crop=False)
+        for note in footer(rows):
+            if note.startswith("Bold:") and not console.is_terminal:
+                continue
+            console.print(Text(plain(note), style="dim"))
+        console.print()

@@ -1,0 +1,110 @@
+"""`ltbench table`, as a user meets it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import make_records
+import pytest
+from make_records import write
+
+from ltbench.tables import load
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """The results folder of make_records.five()."""
+    return write(tmp_path_factory.mktemp("five"), *make_records.five()).parent
+
+
+def cells(shown: str, label: str) -> list[str]:
+    """The words of a row, as printed."""
+    (line,) = (line for line in shown.splitlines() if line.startswith(label))
+    return line.removeprefix(label).split()
+
+
+def command(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ltbench", *map(str, words)],
+        cwd=cwd, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80", "PYTHONUTF8": "1"} | env,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), [("text", "80.txt"), ("json", "table.json"), ("csv", "table.csv")])
+def test_the_command_prints_what_the_golden_file_says(five, kind, name):
+    done = command("table", five, "--format", kind)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (make_records.GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["text", "md"])
+def test_out_writes_a_file_and_prints_nothing(five, tmp_path, kind):
+    out = tmp_path / "new" / "table"
+    done = command("table", five, "--format", kind, "--out", out)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert out.read_text(encoding="utf-8") == (
+        make_records.GOLDEN / ("80.txt" if kind == "text" else "table.md")
+    ).read_text(encoding="utf-8")
+
+
+def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_1(tmp_path):
+    rows, made = make_records.five()
+    folder = write(tmp_path, rows, made)
+    bad = folder / f"{made[-1].stem}.json"
+    bad.write_text("{")
+    done = command("table", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"refused: {bad}: not a record") and done.stderr.count("\n") == 1
+    assert cells(done.stdout, "ce  ")[:2] == ["3", "60.0±24.8"]
+    assert cells(done.stdout, "ride(experts=3) ")[:4] == ["1", "60.0", "(1", "of"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "jsn"], "--format: unknown choice 'jsn'; did you mean 'json'?"),
+        (["--baseline", "bbm"], "--baseline: unknown row 'bbm'; did you mean 'bbn'?"),
+        (["--groups", "100"], "--groups 100: write two numbers, as in 100,20"),
+        (["--groups", "20,100"], "--groups 20,100: the first must not be less than the second"),
+        (["--columns", "label,,n"], "--columns: unknown column ''"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(five, words, message):
+    done = command("table", five, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
+
+
+def test_where_no_results_are_it_says_so(tmp_path):
+    done = command("table", tmp_path / "absent")
+    assert done.returncode == 2 and "no results here" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_makes_no_traceback(five):
+    rest = f"{sys.executable} -m ltbench table {five} --format json"
+    # the reader closes the pipe before anything is written
+    done = subprocess.run(["bash", "-c", f"{rest} | true"], capture_output=True, text=True)
+    assert done.stderr == ""
+    done = subprocess.run(["bash", "-c", f"{rest} | head -1"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[\n", "")
+
+
+def test_a_terminal_without_the_sign_gets_another(five):
+    done = command("table", five, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and done.stderr == "" and "60.0?24.8" in done.stdout
+
+
+def test_a_folder_that_may_only_be_read_is_enough(tmp_path):
+    folder = write(tmp_path, *make_records.five())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    folder.chmod(0o555)
+    try:
+        board = load(folder)
+    finally:
+        folder.chmod(0o755)
+    assert len(board.rows) == 3
+    # root may write anywhere: nothing must have tried
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
