@@ -121,6 +121,30 @@ def _binomial(k: int, n: int) -> tuple[float, float]:
     return below, at
 
 
+def decided(ours: Sequence[Record], theirs: Sequence[Record]) -> bool | None:
+    """Whether the test on the hits of these runs, paired, has p < LEVEL, where the counts per class settle it.
+
+    Between no more images on which two runs disagree than the counts must have, and as many as they can have: the
+    most gives an upper limit of the variance, the runs' own differences a lower one. None where the images must tell.
+    """
+    pairs = list(zip(ours, theirs, strict=True))
+    if not all(a.predictions and b.predictions and a.total == b.total == ours[0].total for a, b in pairs):
+        return None
+    by_seed = [sum(a.right) - sum(b.right) for a, b in pairs]
+    most = sum(min(x + y, 2 * n - x - y) for a, b in pairs for x, y, n in zip(a.right, b.right, a.total, strict=True))
+    seeds, images = len(pairs), sum(ours[0].total)
+    if seeds == 1:
+        gap = abs(by_seed[0])
+        return True if mcnemar((most + gap) // 2, (most - gap) // 2) < LEVEL else None
+    mean = sum(by_seed) / (seeds * images)
+    ms_seed = (math.fsum(n * n for n in by_seed) / images - seeds * images * mean**2) / (seeds - 1)
+    ms_image = (most - seeds * images * mean**2) / (images - 1)
+    least, largest = (math.sqrt(max(ms, 0.0) / (seeds * images)) for ms in (ms_seed, ms_seed + ms_image))
+    if abs(mean) <= student.quantile(MOST, 1 - LEVEL) * least:
+        return False
+    return True if largest == 0 or student.p_value(mean / largest, min(seeds - 1, MOST)) < LEVEL else None
+
+
 class Comparer:
     """Tests rows against one another; each record's predictions are decoded once.
 
@@ -150,6 +174,18 @@ class Comparer:
         pairs = [(scores[ours[seed].key], scores[theirs[seed].key]) for seed in shared]
         each = [a - b for a, b in pairs if a is not None and b is not None]
         return Difference(math.fsum(each) / len(each), over_seeds(each)) if len(each) == len(pairs) else None
+
+    def apart(
+        self, ours: Mapping[int, Record], theirs: Mapping[int, Record], scores: Mapping[str, float | None]
+    ) -> bool:
+        """Whether difference() has p < LEVEL: by the counts alone where they leave no doubt, else by the images."""
+        shared = sorted(set(ours) & set(theirs))
+        if shared and self.class_weights is not None and len(set(self.class_weights)) == 1:
+            sure = decided([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
+            if sure is not None:
+                return sure
+        found = self.difference(ours, theirs, scores)
+        return found is not None and found.p is not None and found.p < LEVEL
 
     def _stacked(self, runs: Sequence[Record]) -> np.ndarray | None:
         """[S, M] hits; None where some run has none to look into."""

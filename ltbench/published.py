@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+import msgspec
 
 from .errors import LtbenchError
 from .schema import Reported
 
 NAME = "reported.csv"
+OPTIONAL = ("many", "medium", "few", "ci95")
 
 
-class Entry(BaseModel):
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of reported.csv: one published row, in per cent; empty cells are None.
 
     label, data, backbone and recipe name the row of ours that it stands beside: recipe is the suite recipe nearest to
@@ -23,8 +24,6 @@ class Entry(BaseModel):
     skips experts at test and was distilled. ci95: the source's own half-width, where it gives one. mark: V where the
     number was read in the named source, Q where it is quoted by the named third party.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str
     backbone: str
@@ -44,11 +43,6 @@ class Entry(BaseModel):
     mark: Literal["V", "Q"]
     note: str
 
-    @field_validator("many", "medium", "few", "ci95", mode="before")
-    @classmethod
-    def _empty(cls, value: object) -> object:
-        return None if value == "" else value
-
 
 def read(results: Path) -> tuple[Entry, ...]:
     """The entries of results/reported.csv, or of the one beside a suite's folder; none where there is no such file.
@@ -67,11 +61,11 @@ def read(results: Path) -> tuple[Entry, ...]:
 
 
 def _entry(path: Path, number: int, line: dict[str, str]) -> Entry:
+    given = {key: None if value == "" and key in OPTIONAL else value for key, value in line.items()}
     try:
-        return Entry.model_validate(line)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise LtbenchError(f"{path}:{number}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+        return msgspec.convert(given, Entry, strict=False)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise LtbenchError(f"{path}:{number}: {error}") from None
 
 
 def beside(

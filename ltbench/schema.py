@@ -82,8 +82,7 @@ class TableRow(TypedDict):
     block: str  # rows of one block may be compared
     metric: str  # what score, gain, best are of
     score: Spread
-    best: bool  # the highest score of its block, or not told apart from it
-    p_best: float | None  # the paired test against the highest; None for itself, and where nothing can tell
+    best: bool  # the highest score of its block, or not told apart from it: see ltbench/paired.py
     test_list: str
     adjust: Adjusted | None
 

@@ -143,7 +143,7 @@ class _Suite:
             "reported": published.beside(
                 self.reported, row.data, row.backbone, row.label, row.recipe, self._plain_top1(spread["top1"])
             ),
-            "block": row.block, "metric": self.options.metric, "score": spread["score"], "best": False, "p_best": None,
+            "block": row.block, "metric": self.options.metric, "score": spread["score"], "best": False,
             "test_list": self.options.test_list, "adjust": adjust,
         }  # fmt: skip
 
@@ -186,10 +186,8 @@ class _Suite:
         scores = {key: shown["score"] for key, shown in self.figures.items()}
         comparer = paired.Comparer(weights)
         for row in rows:
-            if row["label"] in known and row["label"] != top:
-                found = comparer.difference(runs[row["label"]], runs[top], scores)
-                row["p_best"] = found.p if found else None
-            row["best"] = row["label"] in known and (row["p_best"] is None or row["p_best"] >= paired.LEVEL)
+            label = row["label"]
+            row["best"] = label in known and (label == top or not comparer.apart(runs[label], runs[top], scores))
 
 
 def _commit(record: Record) -> str:
@@ -280,14 +278,11 @@ def _rescored(ran: Sequence[TableRow]) -> list[str]:
 def _about_best(ran: Sequence[TableRow]) -> list[str]:
     if not any(row["best"] for row in ran):
         return []
-    untold = any(row["best"] and row["p_best"] is None for row in ran if row["score"]["mean"] is not None)
-    alone = sum(row["best"] and row["p_best"] is None for row in ran) > 1
     test = "paired over seeds and test images (Hillis 2007; McNemar's mid-p at one seed)"
     if ran[0]["metric"] not in ("top1", "balanced"):
         test = "Student's, paired over seeds"
     best = f"the highest {ran[0]['metric'].replace('top1', 'top-1')}"
-    lacking = "; or nothing to test with" if untold and alone else ""
-    return [f"Bold: {best}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected{lacking}."]
+    return [f"Bold: {best}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."]
 
 
 def _about_published(rows: Sequence[TableRow]) -> list[str]:

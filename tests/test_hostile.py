@@ -52,12 +52,7 @@ def hostile(request, tmp_path):
     """(the name, a board in which it is label, data set, backbone, recipe and reason)."""
     name = request.param
     data = make().data.model_copy(update={"name": name})
-    strange = [
-        make(
-            name, seed, right=(9, 7, 2 + seed), method="ce", backbone=name, data=DATA.model_copy(update={"name": name})
-        )
-        for seed in (0, 1)
-    ]
+    strange = [make(name, seed, right=(9, 7, 2 + seed), method="ce", backbone=name, data=data) for seed in (0, 1)]
     failed = make(name + "2", 0, status="failed", reason=name, method="ce", backbone=name)
     rows = [row(strange, recipe=name, data=name), row([failed], recipe=name, data=name, label=name + "2")]
     return name, load(write(tmp_path, rows, [*strange, failed], baseline=name))
