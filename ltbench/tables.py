@@ -280,7 +280,8 @@ def _about_best(ran: Sequence[TableRow]) -> list[str]:
         return []
     test = "paired over seeds and test images (Hillis 2007; McNemar's mid-p at one seed)"
     if ran[0]["metric"] not in ("top1", "balanced"):
-        test = "Student's, paired over seeds"
+        several = any(row["n"] > 1 for row in ran)
+        test = "Student's, paired over seeds" if several else "but one seed tells nothing apart"
     best = f"the highest {ran[0]['metric'].replace('top1', 'top-1')}"
     return [f"Bold: {best}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."]
 
