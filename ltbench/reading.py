@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -46,6 +47,7 @@ def table(
         _taus(adjust), runs,
     )  # fmt: skip
     board = tables.load(results, options)
+    gc.freeze()  # all that was read lives to the end: the collector need not walk through it, not even then
     if format == "text":
         import io
 
@@ -60,9 +62,7 @@ def table(
         write_atomically(out, text)
     elif text:
         sys.stdout.write(text)
-    for refusal in board.refused:
-        print(f"refused: {refusal}", file=sys.stderr)
-    raise typer.Exit(1 if board.refused else 0)
+    _end(board.refused)
 
 
 def compare(
@@ -73,18 +73,25 @@ def compare(
 ) -> None:
     """Two rows head to head: the difference, how sure it is, and where it comes from."""
     from . import compare as comparing
-    from .writers import plain
+    from .writers import plain, visible_json
 
     one_of("--format", format, ("text", "json"))
-    found = comparing.compare(results, a, b)
+    found, refused = comparing.compare(results, a, b)
     if format == "json":
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-        return
-    for i, one in enumerate(found):
-        print(*([""] if i else []), *map(plain, comparing.lines(one)), sep="\n")
+        print(visible_json(found))
+    else:
+        print("\n\n".join("\n".join(map(plain, comparing.lines(one))) for one in found))
+    _end(refused)
 
 
 # What the commands share
+
+
+def _end(refused: Sequence[str]) -> NoReturn:
+    """Tell what was refused; exit code 1 where anything was."""
+    for refusal in refused:
+        print(f"refused: {refusal}", file=sys.stderr)
+    raise typer.Exit(1 if refused else 0)
 
 
 def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
