@@ -35,6 +35,9 @@ OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL",
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
 RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
+LogitsOption = Annotated[
+    Path | None, typer.Option("--runs", metavar="DIR", help="Where `ltbench run` left the test logits.")
+]
 FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
 
 
@@ -182,9 +185,47 @@ def table(
         write_atomically(out, text)
     elif text:
         sys.stdout.write(text)
-    for refusal in board.refused:
+    _end(board.refused)
+
+
+@app.command()
+def plot(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
+    format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
+    runs: LogitsOption = None,
+) -> None:
+    """The figures of the records in a folder, as files."""
+    from . import plots
+
+    _one_of("--format", format, plots.FORMATS)
+    paths, refused = plots.write(results, out, format, runs)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        print(f"{folder}: {sum(path.parent == folder for path in paths)} figures")
+    _end(refused)
+
+
+@app.command()
+def report(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
+    runs: LogitsOption = None,
+) -> None:
+    """Leaderboard, figures and runs as one self-contained HTML page."""
+    from . import report as page
+    from .record import write_atomically
+
+    text, refused = page.render(results, runs)
+    write_atomically(out, text)
+    print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
+    _end(refused)
+
+
+def _end(refused: list[str]) -> NoReturn:
+    """Say what was refused, and end a reading command."""
+    for refusal in refused:
         print(f"refused: {refusal}", file=sys.stderr)
-    raise typer.Exit(1 if board.refused else 0)
+    raise typer.Exit(1 if refused else 0)
 
 
 @app.command("list")
