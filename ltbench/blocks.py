@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from . import record as records
 from . import scores, tables
 from .record import Record
+from .schema import TableRow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """A row of the leaderboard, as tables.load gives it, with its runs in the order of their seeds."""
 
-    row: dict[str, Any]
+    row: TableRow
     keys: dict[int, str]  # of every seed that was asked for, in order
     runs: tuple[Record, ...]  # those with a record, whatever their status
 
@@ -26,6 +27,15 @@ class Entry:
     def label(self) -> str:
         """The row's name."""
         return str(self.row["label"])
+
+    def mean(self, figure: str) -> float:
+        """top1, many, ... over the complete runs, in per cent; nan where it is not defined."""
+        value = self.row[figure]["mean"]  # type: ignore[literal-required]
+        return math.nan if value is None else float(value)
+
+    def half(self, figure: str) -> float:
+        """Half the width of that figure's interval; 0 where there is none."""
+        return float(self.row[figure]["ci95"] or 0.0)  # type: ignore[literal-required]
 
     @cached_property
     def complete(self) -> tuple[Record, ...]:
@@ -38,14 +48,14 @@ class Entry:
         return {run.seed: scores.figures(run) for run in self.complete}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """Rows of one dataset, backbone and suite recipe."""
 
     name: str  # a file name
     baseline: str  # a label
     entries: tuple[Entry, ...]
-    weights: Path | None = None  # the folder of runs/, for what needs logits
+    weights: Path  # the folder that `ltbench run` calls --runs, for what needs logits
 
     @property
     def title(self) -> str:
@@ -54,8 +64,8 @@ class Block:
 
     @cached_property
     def ran(self) -> list[Entry]:
-        """The rows with a complete run."""
-        return [entry for entry in self.entries if entry.complete]
+        """The rows with a complete run on test images."""
+        return [entry for entry in self.entries if entry.complete and not math.isnan(entry.mean("top1"))]
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -78,26 +88,27 @@ class Block:
     def foremost(self, most: int, among: Sequence[Entry] | None = None) -> list[Entry]:
         """The baseline and the rows of highest top-1, at most so many, in the table's order."""
         rows = self.ran if among is None else list(among)
-        best = sorted(rows, key=lambda entry: (entry is not self.base, -(entry.row["top1"]["mean"] or 0.0)))[:most]
-        return [entry for entry in rows if any(entry is one for one in best)]
+        best = sorted(rows, key=lambda e: (e is not self.base, -(e.row["top1"]["mean"] or 0.0)))[:most]
+        return [entry for entry in rows if entry in best]
 
 
-def load(results: Path, weights: Path | None = None) -> tuple[list[Block], list[str]]:
+def load(results: Path, weights: Path) -> tuple[list[Block], list[str]]:
     """(blocks in the order of their folders, what was refused). Raises LtbenchError where there are no results."""
-    blocks, refused = [], []
+    board = tables.load(results)
+    unplaced = iter(board.rows)  # in the order of the folders and of their plans
+    blocks = []
     for folder in records.suite_folders(results):
-        board = tables.load(folder)
-        refused += board.refused
         plan = records.read_plan(folder)
         found, _ = records.read_folder(folder)
-        keys = {(row.block, row.label): row.keys for row in plan.rows}
-        for rows in tables.blocks(board.rows):
-            entries = tuple(_entry(row, keys[row["block"], row["label"]], found) for row in rows)
-            blocks.append(Block(_file_name(plan.suite), plan.baseline, entries, weights))
-    return _distinct(blocks), refused
+        entries: dict[str, list[Entry]] = {}
+        for asked, row in zip(plan.rows, unplaced, strict=False):
+            entries.setdefault(row["block"], []).append(_entry(row, asked.keys, found))
+        name = _file_name(plan.suite)
+        blocks += [Block(name, plan.baseline, tuple(rows), weights) for rows in entries.values()]
+    return _distinct(blocks), board.refused
 
 
-def _entry(row: dict[str, Any], keys: dict[str, str], found: dict[str, Record]) -> Entry:
+def _entry(row: TableRow, keys: dict[str, str], found: dict[str, Record]) -> Entry:
     ordered = dict(sorted((int(seed), key) for seed, key in keys.items()))
     return Entry(row, ordered, tuple(found[key] for key in ordered.values() if key in found))
 

@@ -35,9 +35,6 @@ OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL",
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
 RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
-LogitsOption = Annotated[
-    Path | None, typer.Option("--runs", metavar="DIR", help="Where `ltbench run` left the test logits.")
-]
 FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
 
 
@@ -193,7 +190,7 @@ def plot(
     results: ResultsArgument,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
     format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
-    runs: LogitsOption = None,
+    runs: RunsOption = Path("runs"),
 ) -> None:
     """The figures of the records in a folder, as files."""
     from . import plots
@@ -209,7 +206,7 @@ def plot(
 def report(
     results: ResultsArgument,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
-    runs: LogitsOption = None,
+    runs: RunsOption = Path("runs"),
 ) -> None:
     """Leaderboard, figures and runs as one self-contained HTML page."""
     from . import report as page

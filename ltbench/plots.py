@@ -9,7 +9,7 @@ from . import blocks, figures
 FORMATS = ("svg", "png", "pdf")
 
 
-def write(results: Path, out: Path, format: str, runs: Path | None) -> tuple[list[Path], list[str]]:
+def write(results: Path, out: Path, format: str, runs: Path) -> tuple[list[Path], list[str]]:
     """(the files that were written, what was refused). Raises LtbenchError without results, OSError without room."""
     found, refused = blocks.load(results, runs)
     paths = []

@@ -12,13 +12,14 @@ from typing import Any
 
 from . import __version__, blocks, figures, scores, svg, tables
 from .blocks import Block, Entry
+from .columns import Column, chosen_columns, is_bold, title
 from .record import Record
-from .visible import visible
+from .writers import plain
 
-MOST_FIGURES = 40  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
+MOST_FIGURES = 30  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
 
 
-def render(results: Path, runs: Path | None = None) -> tuple[str, list[str]]:
+def render(results: Path, runs: Path) -> tuple[str, list[str]]:
     """(the page, what was refused). Raises LtbenchError where there are no results."""
     found, refused = blocks.load(results, runs)
     drawn = _figures(found)
@@ -39,11 +40,13 @@ def _environment() -> Any:
     from markupsafe import Markup
 
     def shown(value: Any) -> Any:
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        if not isinstance(value, str) or isinstance(value, Markup) or (value.isascii() and value.isprintable()):
+            return value
+        return plain(value)
 
     def jointed(label: str) -> Markup:
         """The label, which a browser may break after its brackets, commas and equals signs."""
-        return Markup("<wbr>").join(re.findall(r"[^(,=_]*[(,=_]?", visible(label)))
+        return Markup("<wbr>").join(re.findall(r"[^(,=_]*[(,=_]?", plain(label)))
 
     environment = Environment(
         loader=PackageLoader(__package__, "templates"), autoescape=True, undefined=StrictUndefined, finalize=shown,
@@ -115,13 +118,14 @@ def _block(number: int, block: Block, drawn: list[dict[str, Any]]) -> dict[str, 
     rows = [entry.row for entry in block.entries]
     reasons = {f"{row['label']}: {row['reason']}" for row in rows}
     low, high = _range(block)
+    columns = chosen_columns((), rows)
     return {
         "id": f"b{number}", "title": block.title, "suite": rows[0]["suite"], "facts": _block_facts(block),
         "columns": [
-            {"title": c.title, "key": c.key, "sortable": c.number is not None, "down": c.more_is_better}
-            for c in tables.COLUMNS
+            {"title": title(c, rows), "key": c.key, "sortable": c.number is not None, "down": c.more_is_better}
+            for c in columns
         ],
-        "rows": [_row(number, block, entry, low, high) for entry in block.entries],
+        "rows": [_row(number, block, entry, columns, low, high) for entry in block.entries],
         "statuses": sorted({row["status"] for row in rows}),
         "notes": [note for note in tables.footer(rows) if note not in reasons],
         "figures": drawn,
@@ -141,7 +145,7 @@ def _block_facts(block: Block) -> list[tuple[str, str]]:
 
 def _range(block: Block) -> tuple[float, float]:
     """The top-1 at both ends of the strip of intervals."""
-    spans = [(top["mean"], top["ci95"] or 0.0) for entry in block.ran for top in [entry.row["top1"]]]
+    spans = [(entry.mean("top1"), entry.half("top1")) for entry in block.ran]
     if not spans:
         return 0.0, 100.0
     low, high = min(mean - half for mean, half in spans), max(mean + half for mean, half in spans)
@@ -149,29 +153,26 @@ def _range(block: Block) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _row(number: int, block: Block, entry: Entry, low: float, high: float) -> dict[str, Any]:
+def _row(number: int, block: Block, entry: Entry, columns: list[Column], low: float, high: float) -> dict[str, Any]:
     cells = []
-    for column in tables.COLUMNS[1:]:
+    for column in columns[1:]:
         value = column.number(entry.row) if column.number else None
-        cells.append({"key": column.key, "text": column.text(entry.row), "sort": "" if value is None else repr(value)})
-    top = entry.row["top1"]
+        cells.append(
+            {
+                "key": column.key, "text": column.text(entry.row), "sort": "" if value is None else repr(value),
+                "bold": is_bold(column, entry.row),
+            }
+        )  # fmt: skip
     strip = None
-    if top["mean"] is not None:
-        at = [100 * (value - low) / (high - low) for value in (top["mean"], *_ends(top))]
-        base = block.base.row["top1"]["mean"] if block.base else None
-        strip = {
-            "x": f"{at[0]:.2f}", "low": f"{at[1]:.2f}", "high": f"{at[2]:.2f}", "sure": top["ci95"] is not None,
-            "base": "" if base is None else f"{100 * (base - low) / (high - low):.2f}",
-        }  # fmt: skip
+    if entry in block.ran:
+        mean, half = entry.mean("top1"), entry.half("top1")
+        ends = [mean, mean - half, mean + half, block.base.mean("top1") if block.base else mean]
+        x, left, right, base = (f"{100 * (value - low) / (high - low):.2f}" for value in ends)
+        strip = {"x": x, "low": left, "high": right, "sure": half > 0, "base": base if block.base else ""}
     return {
         "label": entry.label, "href": f"b{number}-{_anchor(entry)}", "status": entry.row["status"],
         "reason": entry.row["reason"], "baseline": entry is block.base, "cells": cells, "strip": strip,
     }  # fmt: skip
-
-
-def _ends(top: dict[str, Any]) -> tuple[float, float]:
-    half = top["ci95"] or 0.0
-    return top["mean"] - half, top["mean"] + half
 
 
 def _anchor(entry: Entry) -> str:

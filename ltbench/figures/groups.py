@@ -10,7 +10,6 @@ import numpy as np
 from .. import scores
 from ..blocks import Block, Entry
 from ..record import Record, decode
-from ..visible import shortened
 from .style import (
     GROUP_COLORS,
     GROUP_NAMES,
@@ -28,6 +27,7 @@ from .style import (
     name,
     patch_handle,
     seeds,
+    shortened,
     some,
     width,
 )  # fmt: skip
@@ -57,7 +57,7 @@ def gain(block: Block) -> Figure:
     several = any(spread["top1"]["n"] > 1 for spread in spreads)
     bars = "bars: 95 % interval of the differences, paired by seed" if several else "one seed: no interval"
     ns = sorted({spread["top1"]["n"] for spread in spreads})
-    pairs = f"{ns[0]} to {ns[-1]} pairs" if len(ns) > 1 else f"{ns[0]} pair{'s' if ns[0] > 1 else ''}"
+    pairs = f"n = {ns[0]} to {ns[-1]} pairs" if len(ns) > 1 else f"n = {ns[0]} pair{'s' if ns[0] > 1 else ''}"
     notes = [some(len(rows), len(there), "rows"), f"over {name(base)}; {bars}; {pairs} of seeds a row"]
     sheet = Sheet(block, "Gain by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
     axes = _listed(sheet, rows)

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import logits as stored
-from .. import scores
+from .. import rescore, scores
 from ..blocks import Block, Entry
 from ..record import Epoch, Record
-from ..visible import shortened
 from .style import (
     COLORS,
     INK,
@@ -27,6 +25,7 @@ from .style import (
     name,
     plain_ticks,
     seeds,
+    shortened,
     some,
 )  # fmt: skip
 
@@ -224,11 +223,9 @@ def _drops(run: Record) -> list[float]:
 
 def adjust(block: Block) -> Figure:
     """Top-1 after tau times the log class frequencies is taken off the logits: an oracle, for tau is a choice."""
-    if block.weights is None:
-        raise NothingError("it needs the test logits that `ltbench run` leaves: name their folder with --runs")
     curves = {id(entry): found for entry in block.ran if (found := _sweep(block, entry))}
     if not curves:
-        raise NothingError(f"no test logits of these runs under {block.weights}")
+        raise NothingError(f"it needs the test logits that `ltbench run` leaves, and {block.weights} (--runs) has none")
     rows = block.foremost(ROWS, [entry for entry in block.ran if id(entry) in curves])
     looked = looks(block, rows)
     legend = [_handle(name(entry), look) for entry, look in zip(rows, looked, strict=True)]
@@ -255,10 +252,10 @@ def _sweep(block: Block, entry: Entry) -> tuple[list[float], list[float]] | None
     tail = block.groups["few"]
     both = []
     for run in entry.complete:
-        found = stored.read(block.weights, run)
-        if found is None:
+        logits = rescore.logits_of(run, block.weights)
+        if logits is None:
             return None
-        values, label = found
+        values, label = logits.astype(np.float32), np.repeat(np.arange(len(prior)), run.total)
         right = np.stack([(values - tau * prior).argmax(1) == label for tau in TAUS])
         mine = np.isin(label, tail)
         few = right[:, mine].mean(1) if mine.any() else np.full(len(TAUS), np.nan)

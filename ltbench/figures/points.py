@@ -27,15 +27,15 @@ def compute(block: Block) -> Figure:
         legend += [_dot("row that skips parts at test", COLORS[1], "o"), open_dot]
     sheet = Sheet(block, "Accuracy against multiply-adds", [f"{seeds(rows)}; {interval(rows)}"], 3.1, legend)
     axes = sheet.axes()
-    price = {entry.label: entry.row["macs_used"] / 1e6 for entry in rows}
+    price = {entry.label: (entry.row["macs_used"] or 0.0) / 1e6 for entry in rows}
     for entry in skipping:
-        top, dense = entry.row["top1"]["mean"], entry.row["macs"] / 1e6
+        top, dense = entry.mean("top1"), _dense(entry)
         axes.plot([price[entry.label], dense], [top, top], color=MUTED, linewidth=0.8, zorder=2)
         axes.plot(dense, top, "o", markerfacecolor=PAPER, markeredgecolor=MUTED, markersize=5, zorder=3)
     colors = [INK if e is block.base else COLORS[1] if e in skipping else COLORS[0] for e in rows]
-    points = [(price[entry.label], entry.row["top1"]["mean"]) for entry in rows]
-    halves = [(0.0, entry.row["top1"]["ci95"] or 0.0) for entry in rows]
-    everything = [*price.values(), *(entry.row["macs"] / 1e6 for entry in skipping)]
+    points = [(price[entry.label], entry.mean("top1")) for entry in rows]
+    halves = [(0.0, entry.half("top1")) for entry in rows]
+    everything = [*price.values(), *(_dense(entry) for entry in skipping)]
     if max(everything) > 4 * min(everything):
         axes.set_xscale("log")
         plain_ticks(axes.xaxis)
@@ -48,6 +48,10 @@ def compute(block: Block) -> Figure:
     return sheet.figure
 
 
+def _dense(entry: Entry) -> float:
+    return (entry.row["macs"] or 0) / 1e6
+
+
 def tradeoff(block: Block) -> Figure:
     """Accuracy on classes with few training images against that on classes with many."""
     rows = [entry for entry in block.ran if None not in (entry.row["many"]["mean"], entry.row["few"]["mean"])]
@@ -56,8 +60,8 @@ def tradeoff(block: Block) -> Figure:
     legend = [_dot("baseline; dashed: its accuracies", INK, "D"), _dot("row", COLORS[0], "o")]
     sheet = Sheet(block, "Head against tail", [f"{seeds(rows)}; {interval(rows)}"], 3.3, legend)
     axes = sheet.axes()
-    points = [(entry.row["many"]["mean"], entry.row["few"]["mean"]) for entry in rows]
-    halves = [(entry.row["many"]["ci95"] or 0.0, entry.row["few"]["ci95"] or 0.0) for entry in rows]
+    points = [(entry.mean("many"), entry.mean("few")) for entry in rows]
+    halves = [(entry.half("many"), entry.half("few")) for entry in rows]
     _pad(axes, "x", [x + s * h for (x, _), (h, _) in zip(points, halves, strict=True) for s in (-1, 1)], 0.25)
     _points(block, axes, rows, points, halves, [INK if e is block.base else COLORS[0] for e in rows])
     for entry, (x, y) in zip(rows, points, strict=True):
@@ -93,7 +97,7 @@ def _points(
         axes.plot(xs, ys, marker, color=color, markeredgecolor=PAPER, markeredgewidth=0.6, markersize=6, zorder=4)
         bars += [names.box_of(axes, low, high) for low, high in wide + tall]
     first = block.foremost(NAMED, rows)
-    order = sorted(first, key=lambda e: (e is not block.base, -e.row["top1"]["mean"], e.label))
+    order = sorted(first, key=lambda e: (e is not block.base, -e.mean("top1"), e.label))
     others = [names.box_of(axes, p, p) for p in points]
     where = {id(entry): point for entry, point in zip(rows, points, strict=True)}
     names.write(axes, [where[id(e)] for e in order], [name(e) for e in order], others, bars)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..blocks import Block, Entry
-from ..visible import shortened
+from ..writers import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "xtick.labelsize": 8, "ytick.labelsize": 8,
     "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.7, "lines.linewidth": 1.6,
-    "axes.unicode_minus": True, "pdf.fonttype": 42, "savefig.dpi": 200, "figure.dpi": 72,
+    "axes.unicode_minus": True, "text.hinting": "none", "pdf.fonttype": 42, "savefig.dpi": 200, "figure.dpi": 72,
 }  # fmt: skip
 
 
@@ -80,6 +80,15 @@ def width(text: str, size: float = SIZE) -> float:
 def name(entry: Entry, most: int = 46) -> str:
     """A row's label as a figure prints it."""
     return shortened(entry.label, most)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters, the middle left out; invisible ones written out."""
+    text = plain(text)
+    if len(text) <= most:
+        return text
+    head = (most - 1) * 2 // 3
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
 
 
 def folded(text: str, letters: int, lines: int = 2) -> str:
