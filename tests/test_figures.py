@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -201,9 +203,6 @@ def test_logits_make_the_sweep_an_oracle(tmp_path):
     run = tmp_path / "runs" / record.stem
     run.mkdir(parents=True)
     (run / "logits.safetensors").write_bytes(content)
-    import hashlib
-    import json
-
     manifest = {"key": record.key, "sha256": {"logits.safetensors": hashlib.sha256(content).hexdigest()}}
     (run / "manifest.json").write_text(json.dumps(manifest))
     kind = next(kind for kind in figures.KINDS if kind.name == "adjust")
@@ -238,7 +237,8 @@ def test_plot_writes_them_and_brings_no_torch(tmp_path):
     suite(tmp_path, seeds=1)
     code = (
         "import sys\nfrom ltbench.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n"
-        "    print([n for n in ('torch', 'torchvision', 'accelerate', 'matplotlib.pyplot') if n in sys.modules], end.code)"
+        "    heavy = ('torch', 'torchvision', 'accelerate', 'matplotlib.pyplot')\n"
+        "    print([name for name in heavy if name in sys.modules], end.code)"
     )
     command = [sys.executable, "-c", code, "plot", ".", "--out", "figs", "--format", "pdf"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
