@@ -212,6 +212,8 @@ def report(
     from . import report as page
     from .record import write_atomically
 
+    if out.is_dir():
+        raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")
     text, refused = page.render(results, runs)
     write_atomically(out, text)
     print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")

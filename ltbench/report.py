@@ -218,9 +218,9 @@ def _figures_of(run: Record) -> Iterator[tuple[str, str]]:
     """Name and value of what a complete run reached."""
     if run.status != "complete":
         return
-    names = {"top1": "top-1", "ece": "ECE"}
-    for key, value in scores.figures(run).items():
-        yield names.get(key, key), "n/a" if value is None else f"{value:.1f}"
+    found = scores.figures(run)
+    for key, name in {"top1": "top-1", **{group: group for group in scores.GROUPS}, "ece": "ECE"}.items():
+        yield name, "n/a" if (value := found[key]) is None else f"{value:.1f}"
 
 
 def _environment_of(run: Record) -> list[tuple[str, str, bool]]:

@@ -170,10 +170,10 @@ def training(block: Block) -> Figure:
         "so their heights do not compare",
     ]
     sheet = Sheet(block, "Training", notes, 1.55 * lines + 0.2)
-    wide = 2.05
+    wide = 1.95
     for i, entry in enumerate(rows):
         line, column = divmod(i, 2)
-        left = 0.5 + column * (wide + 0.5)
+        left = 0.62 + column * (wide + 0.55)
         top = 0.2 + 1.55 * line
         axes = sheet.axes(left=left, right=5.2 - left - wide, bottom=1.55 * lines + 0.2 - top - 1.08, top=top)
         _curves(axes, entry)
@@ -197,6 +197,8 @@ def _curves(axes: Axes, entry: Entry) -> None:
             axes.plot(xs, ys, color=color, linestyle=dash, linewidth=1.1)
         text = f"{shortened(term, 20)} {DASHES[i % 3]}"
         axes.text(0.98, 0.97 - 0.13 * i, text, transform=axes.transAxes, size=7, color=color, ha="right", va="top")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.16 * len(terms[: len(COLORS)]) * (high - low))  # room for the names
     for epoch in _drops(runs[0]):
         axes.axvline(epoch, 0, 0.6, color=MUTED, linewidth=0.7, linestyle=":")
     fallen = [run.seed for run in runs if run.status == "diverged"]
