@@ -33,6 +33,14 @@ BLIND = (
     "writers",
     "published",
     "scores",
+    "blocks",
+    "plots",
+    "report",
+    "svg",
+    "figures/groups",
+    "figures/lines",
+    "figures/points",
+    "figures/style",
 )
 
 

@@ -30,7 +30,8 @@ KINDS = (
     Kind(
         "compute", "Accuracy against multiply-adds",
         "Up is better, left is cheaper: what a row gains, and what it costs at test. A row that skips experts stands "
-        "at what its test images used on average, tied to the same row with nothing skipped.", points.compute,
+        "at what its test images used on average, tied to the same row with nothing skipped. Where there is no room "
+        "for a name, the leaderboard has it.", points.compute,
     ),
     Kind(
         "classes", "Accuracy over the classes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,10 @@ def used(block: Block) -> Figure:
     if not there:
         raise NothingError("no row reports a figure for each image, such as the experts that a router used")
     names = sorted({key for entry in there for key in entry.complete[0].per_image})
-    rows = [(key, entry) for key in names for entry in block.foremost(TALL, _reporting(there, key))]
+    rows = [(key, entry) for key in names for entry in block.foremost(TALL, _reporting(there, key))][:TALL]
+    names = list(dict.fromkeys(key for key, _ in rows))
+    if not rows:
+        raise NothingError("no row reports a figure for each image with every seed")
     notes = [f"mean over test images; {interval(there)}; {seeds(there)}"]
     sheet = Sheet(block, "Experts used by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
     axes = _listed(sheet, [entry for _, entry in rows])
@@ -124,7 +128,8 @@ def used(block: Block) -> Figure:
         _marks(axes, part, [(spread["mean"], spread["ci95"]) for spread in spreads])
         highest = max([highest, *((spread["mean"] or 0) + (spread["ci95"] or 0) for spread in spreads)])
     axes.set_xlim(0, highest * 1.08 or 1)
-    axes.set_xlabel(", ".join(shortened(key, 30).replace("_", " ") for key in names) + " (mean per test image)")
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    axes.set_xlabel(f"{shortened(names[0], 30).replace('_', ' ')}{more} (mean per test image)")
     return sheet.figure
 
 
@@ -196,12 +201,11 @@ def _experts(axes: Axes, entry: Entry, classes: Sequence[int] | None, y: float, 
 def confusion(block: Block) -> Figure:
     """Which classes take the test images of the rarest ones, in the baseline and in the best row on the tail."""
     tail = block.groups["few"]
-    there = [entry for entry in block.ran if all(run.predictions for run in entry.complete)]
-    if not tail or not there:
-        raise NothingError("no class has few training images" if block.ran else "no row has run")
-    best = max(there, key=lambda entry: entry.row["few"]["mean"] or 0.0)
-    rows = [entry for entry in ([block.base] if block.base in there else []) if entry] + [best]
-    rows = rows[:1] if len(rows) > 1 and rows[0] is rows[1] else rows
+    ranked = sorted(block.ran, key=lambda entry: -(entry.row["few"]["mean"] or 0.0))
+    best = next((entry for entry in ranked if _is_whole(entry)), None)
+    if not tail or not best:
+        raise NothingError("no record holds the predicted classes" if tail else "no class has few training images")
+    rows = [block.base, best] if block.base and block.base is not best and _is_whole(block.base) else [best]
     counts = block.counts
     chosen = sorted(tail, key=lambda c: (counts[c], c))[:WORST]
     left_out = f", {len(chosen)} of the {len(tail)} classes of few" if len(chosen) < len(tail) else ""
@@ -249,6 +253,15 @@ def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], colors: dict[int
     axes.tick_params(length=0, labelsize=SMALL)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Whether each of its runs holds a predicted class for each test image."""
+    try:
+        found = [(decode(run.predictions), run.total) for run in entry.complete]
+    except (ValueError, zlib.error):
+        return False
+    return all(len(predicted) == sum(total) > 0 and predicted.max() < len(total) for predicted, total in found)
 
 
 def _matrix(run: Record) -> np.ndarray:

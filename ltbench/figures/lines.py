@@ -250,7 +250,7 @@ def adjust(block: Block) -> Figure:
 
 def _sweep(block: Block, entry: Entry) -> tuple[list[float], list[float]] | None:
     """(top-1, accuracy on few) at each tau, mean over the seeds; None unless all of them left logits."""
-    prior = np.log(np.asarray(block.counts, dtype=np.float32) / sum(block.counts))
+    prior = np.log(np.maximum(block.counts, 1).astype(np.float32) / sum(block.counts))
     tail = block.groups["few"]
     both = []
     for run in entry.complete:

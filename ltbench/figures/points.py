@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..blocks import Block, Entry
@@ -36,13 +37,14 @@ def compute(block: Block) -> Figure:
     points = [(price[entry.label], entry.mean("top1")) for entry in rows]
     halves = [(0.0, entry.half("top1")) for entry in rows]
     everything = [*price.values(), *(_dense(entry) for entry in skipping)]
-    if max(everything) > 4 * min(everything):
+    if max(everything) > 4 * min(everything) > 0:
         axes.set_xscale("log")
         plain_ticks(axes.xaxis)
         axes.set_xlim(min(everything) / 1.5, max(everything) * 1.5)
     else:
         _pad(axes, "x", everything, 0.3)
-    _points(block, axes, rows, points, halves, colors)
+    ties = [((price[e.label], e.mean("top1")), (_dense(e), e.mean("top1"))) for e in skipping]
+    _points(block, axes, rows, points, halves, colors, ties)
     axes.set_xlabel("multiply-adds per test image, as used (millions)")
     axes.set_ylabel("top-1 (per cent)")
     return sheet.figure
@@ -81,12 +83,16 @@ def _points(
     points: list[tuple[float, float]],
     halves: list[tuple[float, float]],
     colors: list[str],
+    ties: Sequence[tuple[tuple[float, float], tuple[float, float]]] = (),
 ) -> None:
-    """Points with their intervals and as many names as find room, the baseline's and the best ones first."""
+    """Points with their intervals and as many names as find room, the baseline's and the best ones first.
+
+    ties: lines that are drawn already, and that names keep off.
+    """
     from matplotlib.collections import LineCollection
 
     _pad(axes, "y", [y + s * h for (_, y), (_, h) in zip(points, halves, strict=True) for s in (-1, 1)], 0.15)
-    bars = []
+    bars = [names.box_of(axes, *ends) for ends in ties]
     for color in dict.fromkeys(colors):
         mine = [(p, h) for p, h, c in zip(points, halves, colors, strict=True) if c == color]
         wide = [((x - dx, y), (x + dx, y)) for (x, y), (dx, _) in mine if dx]
