@@ -1,6 +1,7 @@
 """ltbench: one trainer, one split, one table for long-tailed recognition.
 
-The names a method's author needs are imported from here, each when first used: importing ltbench imports no torch.
+The names that the author of a method or of a notebook needs are imported from here, each when first used: importing
+ltbench imports no torch.
 """
 
 from importlib import import_module
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .method import by_rarity as by_rarity
     from .method import freeze as freeze
     from .method import gather as gather
+    from .notebook import Results as Results
+    from .notebook import load as load
     from .recipe import Recipe as Recipe
     from .registry import register as register
 
@@ -39,6 +42,8 @@ _HOME = {
     **dict.fromkeys(("CosineHead", "HeadKind", "LinearHead", "make_heads"), "heads"),
     "Classifier": "classifier",
     "Recipe": "recipe",
+    "Results": "notebook",
+    "load": "notebook",
     "register": "registry",
 }
 _MODULES = ("longtail", "losses")

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .errors import LtbenchError, unknown
+from .errors import LtbenchError
+from .reading import FormatOption, RunsOption, compare, plot, report, table
+from .reading import console as _console
+from .reading import one_of as _one_of
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -25,7 +28,6 @@ data_app = typer.Typer(no_args_is_help=True, help="The data of a suite.", rich_m
 app.add_typer(data_app, name="data")
 
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
-ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="results/, or one suite's folder in it.")]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
@@ -34,8 +36,6 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
-RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
-FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
 
 
 def main() -> NoReturn:
@@ -137,94 +137,10 @@ def plan_command(
     _print_plan(plan, chosen, carry.outstanding(chosen, settings), format, settings)
 
 
-@app.command()
-def table(
-    results: ResultsArgument,
-    format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json|html", help="How to print.")] = "text",
-    baseline: Annotated[str | None, typer.Option(metavar="LABEL", help="The row that gains are taken over.")] = None,
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Best first by this column.")] = None,
-    columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
-    groups: Annotated[str | None, typer.Option(metavar="100,20", help="many > 100, few < 20 training images.")] = None,
-    metric: Annotated[
-        str, typer.Option(metavar="top1|balanced|worst|harmonic|macro_f1", help="What gains and bold are of.")
-    ] = "top1",
-    test_list: Annotated[
-        str, typer.Option(metavar="NAME", help="A shifted test set: forward50 .. uniform .. backward50.")
-    ] = "uniform",
-    adjust: Annotated[
-        str | None, typer.Option(metavar="TAU", help="Adjust stored logits; of several (0,0.5,1) the best: an oracle.")
-    ] = None,
-    runs: RunsOption = Path("runs"),
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead.")] = None,
-) -> None:
-    """The leaderboard of the records in a folder."""
-    from . import tables, writers
-
-    _one_of("--format", format, writers.FORMATS)
-    if columns and format in ("json", "csv"):
-        raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
-    options = tables.Options(
-        baseline, sort, tuple(columns.split(",")) if columns else (), _groups(groups), metric, test_list,
-        _taus(adjust), runs,
-    )  # fmt: skip
-    board = tables.load(results, options)
-    if format == "text":
-        import io
-
-        sink = io.StringIO() if out else None
-        writers.show(board, _console(file=sink), options)
-        text = sink.getvalue() if sink else ""
-    else:
-        text = writers.render(board, format, options)
-    if out:
-        from .record import write_atomically
-
-        write_atomically(out, text)
-    elif text:
-        sys.stdout.write(text)
-    _end(board.refused)
-
-
-@app.command()
-def plot(
-    results: ResultsArgument,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
-    format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
-    runs: RunsOption = Path("runs"),
-) -> None:
-    """The figures of the records in a folder, as files."""
-    from . import plots
-
-    _one_of("--format", format, plots.FORMATS)
-    paths, refused = plots.write(results, out, format, runs)
-    for folder in dict.fromkeys(path.parent for path in paths):
-        print(f"{folder}: {sum(path.parent == folder for path in paths)} figures")
-    _end(refused)
-
-
-@app.command()
-def report(
-    results: ResultsArgument,
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
-    runs: RunsOption = Path("runs"),
-) -> None:
-    """Leaderboard, figures and runs as one self-contained HTML page."""
-    from . import report as page
-    from .record import write_atomically
-
-    if out.is_dir():
-        raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")
-    text, refused = page.render(results, runs)
-    write_atomically(out, text)
-    print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
-    _end(refused)
-
-
-def _end(refused: list[str]) -> NoReturn:
-    """Say what was refused, and end a reading command."""
-    for refusal in refused:
-        print(f"refused: {refusal}", file=sys.stderr)
-    raise typer.Exit(1 if refused else 0)
+app.command()(table)
+app.command()(compare)
+app.command()(plot)
+app.command()(report)
 
 
 @app.command("list")
@@ -326,33 +242,6 @@ def _seed_list(text: str | None) -> list[int]:
         raise LtbenchError(f"--seeds {text}: write numbers with commas, as in 0,1,2") from None
 
 
-def _groups(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    try:
-        many, few = (int(part) for part in text.split(","))
-    except ValueError:
-        raise LtbenchError(f"--groups {text}: write two numbers, as in 100,20") from None
-    if many < few:
-        raise LtbenchError(f"--groups {text}: the first must not be less than the second")
-    return many, few
-
-
-def _taus(text: str | None) -> tuple[float, ...]:
-    try:
-        taus = tuple(float(part) for part in text.split(",")) if text is not None else ()
-    except ValueError:
-        raise LtbenchError(f"--adjust {text}: write a number, or several with commas, as in 0,0.5,1") from None
-    if not all(abs(tau) <= 1000 for tau in taus):  # nor NaN
-        raise LtbenchError(f"--adjust {text}: tau must be a number from -1000 to 1000")
-    return taus
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise LtbenchError(f"{option}: {unknown('choice', value, allowed)}")
-
-
 def _device(asked: str) -> str:
     import torch
 
@@ -390,16 +279,6 @@ def _show_table(folder: Path) -> None:
     from . import tables, writers
 
     writers.show(tables.load(folder), _console())
-
-
-def _console(**options: Any) -> Any:
-    from rich.console import Console
-
-    class PipedConsole(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # main() answers it, as for every other output
-
-    return PipedConsole(**options)
 
 
 def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, settings: Settings | None = None) -> None:

@@ -68,21 +68,25 @@ def _over_images(one_more: np.ndarray, weights: np.ndarray | None) -> Difference
 
 def crossed(values: np.ndarray) -> Difference:
     """Of differences [S, M] of S > 1 seeds and M > 1 images: the mean, and Hillis' test of its being 0."""
+    mean, variance, freedom = crossed_variance(values)
+    if variance <= 1e-18:
+        return Difference(100 * mean, 1.0 if abs(mean) < 1e-12 else 0.0)
+    return Difference(100 * mean, student.p_value(mean / math.sqrt(variance), freedom))
+
+
+def crossed_variance(values: np.ndarray) -> tuple[float, float, int]:
+    """Of values [S, M] as above: their mean, the variance of that mean, and its degrees of freedom, at most MOST."""
     seeds, images = values.shape
     by_seed, by_image = values.sum(1, dtype=float), values.sum(0, dtype=float)
-    mean = by_seed.sum() / values.size
+    mean = float(by_seed.sum()) / values.size
     total = float((values.astype(float) ** 2).sum()) if values.dtype.kind == "f" else float((values != 0).sum())
-    between_seeds = (by_seed**2).sum() / images - values.size * mean**2
-    between_images = (by_image**2).sum() / seeds - values.size * mean**2
+    between_seeds = float((by_seed**2).sum()) / images - values.size * mean**2
+    between_images = float((by_image**2).sum()) / seeds - values.size * mean**2
     rest = total - values.size * mean**2 - between_seeds - between_images
-    ms_seed, ms_image = between_seeds / (seeds - 1), between_images / (images - 1)
-    ms_rest = rest / ((seeds - 1) * (images - 1))
-    noise = max(ms_seed, 0.0) + max(ms_image - ms_rest, 0.0)
-    if noise <= 1e-12:
-        return Difference(100 * float(mean), 1.0 if abs(mean) < 1e-12 else 0.0)
+    ms_seed, ms_image = max(between_seeds, 0.0) / (seeds - 1), between_images / (images - 1)
+    noise = ms_seed + max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0)
     freedom = noise**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > 1e-12 else MOST
-    t = mean / math.sqrt(noise / values.size)
-    return Difference(100 * float(mean), student.p_value(float(t), max(1, min(int(freedom), MOST))))
+    return mean, noise / values.size, max(1, min(int(freedom), MOST))
 
 
 def over_seeds(differences: Sequence[float]) -> float | None:

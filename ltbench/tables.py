@@ -237,8 +237,8 @@ def heading(rows: Sequence[TableRow]) -> str:
     return f"{first['suite']}: {first['data']}, {first['backbone']}, recipe {first['recipe'] or '(unnamed)'}"
 
 
-def footer(rows: Sequence[TableRow]) -> list[str]:
-    """What one must know to believe a block's figures."""
+def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None) -> list[str]:
+    """What one must know to believe a block's figures. shown: the keys of the columns that are; None for all."""
     ran = [row for row in rows if row["n"]]
     reasons = [f"{row['label']}: {row['reason']}" for row in rows if row["reason"]]
     if not ran:
@@ -254,8 +254,8 @@ def footer(rows: Sequence[TableRow]) -> list[str]:
         f"Top-1 in per cent at the last epoch; {spread}; n seeds."
         + (f" Gain{of}: over {baseline}, paired by seed." if baseline else ""),
         *_rescored(ran),
-        *_about_best(ran),
-        *_about_published(rows),
+        *(_about_best(ran) if shown is None or {"top1", "score"} & set(shown) else []),
+        *(_about_published(rows) if shown is None or "reported" in shown else []),
         f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and linear layers.",
         f"Rows {prints.get('rows', '')[:8]}, pixels {prints.get('train', '')[:8]}, commit {', '.join(commits)}, "
         f"{', '.join(devices)}.",
@@ -280,7 +280,8 @@ def _about_best(ran: Sequence[TableRow]) -> list[str]:
         return []
     test = "paired over seeds and test images (Hillis 2007; McNemar's mid-p at one seed)"
     if ran[0]["metric"] not in ("top1", "balanced"):
-        test = "Student's, paired over seeds"
+        several = any(row["n"] > 1 for row in ran)
+        test = "Student's, paired over seeds" if several else "but one seed tells nothing apart"
     best = f"the highest {ran[0]['metric'].replace('top1', 'top-1')}"
     return [f"Bold: {best}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."]
 

@@ -22,7 +22,7 @@ FORMATS = ("text", "md", "latex", "csv", "json", "html")
 def render(board: Leaderboard, kind: str, options: Options = Options()) -> str:
     """The leaderboard as md, latex, csv, json or html text."""
     if kind == "json":
-        return _escaped_json(json.dumps(board.rows, indent=1, ensure_ascii=False)) + "\n"
+        return visible_json(board.rows) + "\n"
     if kind == "csv":
         return _csv(board.rows)
     return "\n".join(_block(rows, kind, options) for rows in blocks(board.rows))
@@ -36,15 +36,15 @@ def _block(rows: Sequence[TableRow], kind: str, options: Options) -> str:
     columns = chosen_columns(options.columns, rows)
     cells = [[_cell(column, row, write, bold) for column in columns] for row in rows]
     titles = [write(title(column, rows)) for column in columns]
+    name, notes = heading(rows), footer(rows, [column.key for column in columns])
     align = ["left"] + ["right"] * (len(columns) - 1)
     if kind == "latex":
-        about = [heading(rows), "needs the package booktabs", *footer(rows)]
+        about = [name, "needs the package booktabs", *notes]
         return "\n".join([*(f"% {plain(line)}" for line in about), _booktabs(cells, titles, align)]) + "\n"
     body = tabulate(cells, titles, tablefmt=style, disable_numparse=True, colalign=align, preserve_whitespace=True)
-    name, notes = write(heading(rows)), footer(rows)
     if kind == "md":
-        return f"**{name}**\n\n{body}\n\n" + "  \n".join(map(_markdown_line, notes)) + "\n"
-    return f"<h2>{name}</h2>\n{body}\n<p>{'<br>'.join(map(write, notes))}</p>\n"
+        return f"**{write(name)}**\n\n{body}\n\n" + "  \n".join(map(_markdown_line, notes)) + "\n"
+    return f"<h2>{write(name)}</h2>\n{body}\n<p>{'<br>'.join(map(write, notes))}</p>\n"
 
 
 def _cell(column: Column, row: TableRow, write: Callable[[str], str], bold: str) -> str:
@@ -108,8 +108,9 @@ STYLES: dict[str, tuple[Callable[[str], str], str, str]] = {
 }
 
 
-def _escaped_json(text: str) -> str:
-    """JSON that says the same, the characters that plain() hides written as \\u202e."""
+def visible_json(value: Any) -> str:
+    """JSON in which the characters that plain() shows stand as \\u202e: it says the same, and steers nothing."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
     return "".join(c if c == "\n" or _visible(c) else json.dumps(c)[1:-1] for c in text)
 
 
@@ -197,7 +198,7 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
             cells = (Text(plain(c.text(row)), style="bold" if is_bold(c, row) else "") for c in columns)
             table.add_row(*cells)
         console.print(table, width=max(width, console.width), crop=False)
-        for note in footer(rows):
+        for note in footer(rows, [column.key for column in columns]):
             if note.startswith("Bold:") and not console.is_terminal:
                 continue
             console.print(Text(plain(note), style="dim"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,7 +20,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = ("torch", "torchvision", "accelerate")
 READING = (
     "tables", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student", "record", "keys",
-    "errors",
+    "errors", "compare", "notebook", "reading",
 )  # fmt: skip
 BLIND = (
     "trainer",
@@ -121,6 +122,13 @@ def test_the_table_brings_no_torch(tmp_path: Path, format: str) -> None:
     assert "ce" in done.stdout
 
 
+def test_reading_commands_bring_no_torch(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    for words in ("compare lws ce results", "table results --adjust 1", "table results --metric macro_f1"):
+        done = called(tmp_path, *words.split())
+        assert done.stdout.endswith("[] 0\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -192,6 +200,7 @@ def test_tables_read_records_only() -> None:
         "record", "scores", "errors", "columns", "paired", "published", "rescore", "schema",
     }  # fmt: skip
     assert ours(ROOT / "ltbench/writers.py") <= {"tables", "columns", "schema", "scores"}
+    assert ours(ROOT / "ltbench/compare.py") <= {"record", "scores", "errors", "paired", "student"}
     for name in READING:
         assert not roots(ROOT / f"ltbench/{name}.py") & set(HEAVY), name
 

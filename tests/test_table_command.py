@@ -97,6 +97,39 @@ def test_a_terminal_without_the_sign_gets_another(five):
     assert done.returncode == 0 and done.stderr == "" and "60.0?24.8" in done.stdout
 
 
+ALL = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from ltbench import writers
+from ltbench.tables import Options, load
+sys.stdout.reconfigure(encoding="utf-8")
+folder = Path(sys.argv[1])
+for options in (Options(), Options(metric="balanced", test_list="backward10", sort="gain")):
+    board = load(folder, options)
+    for kind in writers.FORMATS[1:]:
+        print(writers.render(board, kind, options))
+    writers.show(board, Console(file=sys.stdout, width=80), options)
+"""
+ENVIRONMENTS = [
+    {"TZ": "UTC", "PYTHONHASHSEED": "1"},
+    {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "2"},
+    {"TZ": "America/St_Johns", "LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8", "PYTHONHASHSEED": "3"},
+    {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONUTF8": "0", "PYTHONHASHSEED": "4"},
+    {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONHASHSEED": "5"},
+]
+
+
+def test_the_same_records_give_the_same_bytes_wherever_it_is(five):
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", ALL, str(five)], capture_output=True, check=True, env=os.environ | environment
+        ).stdout
+        for environment in ENVIRONMENTS
+    ]
+    assert len(printed[0]) > 5000 and len(set(printed)) == 1
+
+
 def test_a_folder_that_may_only_be_read_is_enough(tmp_path):
     folder = write(tmp_path, *make_records.five())
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

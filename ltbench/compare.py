@@ -1,0 +1,285 @@
+"""`ltbench compare A B RESULTS`: two rows head to head, on the same seeds and test images. Torch-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from typing_extensions import TypedDict
+
+from . import paired, student
+from . import record as records
+from .errors import LtbenchError, unknown
+from .record import PlanFile, Record, Row
+from .scores import GROUPS, group_classes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RESAMPLES, SEED = 2000, 0
+NORMAL = 1.959964  # the normal distribution's two-sided 95 % point
+EXTREMES = 5  # classes that gained and lost most
+
+
+class Gap(TypedDict):
+    """A minus B in per cent, and the 95 % bootstrap interval of it; None for a group without classes."""
+
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+class McNemar(TypedDict):
+    """One seed: the test images that only A and only B get right, and how likely chance splits them so."""
+
+    seed: int
+    only_a: int
+    only_b: int
+    p_exact: float
+    p_mid: float
+
+
+class ClassGap(TypedDict):
+    """One class: its right answers over the shared seeds, and A minus B in per cent."""
+
+    number: int
+    train_images: int
+    group: str
+    right_a: int
+    right_b: int
+    difference: float
+
+
+class Comparison(TypedDict):
+    """A and B in one block."""
+
+    suite: str
+    data: str
+    backbone: str
+    recipe: str
+    a: str
+    b: str
+    seeds: list[int]  # that both have, complete
+    lacking: list[int]  # asked for, and not complete in one of them: in no figure
+    top1: Gap
+    many: Gap
+    medium: Gap
+    few: Gap
+    p: float | None  # of the paired test over seeds and test images: see ltbench/paired.py
+    mcnemar: list[McNemar]
+    classes_better: int  # A has more right answers than B
+    classes_equal: int
+    classes_worse: int
+    gained: list[ClassGap]  # those in which A is furthest ahead
+    lost: list[ClassGap]
+
+
+class Compared(NamedTuple):
+    """A and B in every block that has both, and which records of those suites were refused, and why."""
+
+    found: list[Comparison]
+    refused: list[str]
+
+
+def compare(results: Path, a: str, b: str) -> Compared:
+    """A and B head to head. Raises LtbenchError where no block has both, or no seed is complete in both."""
+    found: list[Comparison] = []
+    refused: list[str] = []
+    labels: dict[str, None] = {}
+    reasons: list[str] = []
+    for folder in records.suite_folders(results):
+        plan = records.read_plan(folder)
+        labels |= dict.fromkeys(row.label for row in plan.rows)
+        pairs = _pairs(plan, a, b)
+        runs, bad = records.read_folder(folder) if pairs else ({}, [])
+        refused += bad
+        for ours, theirs in pairs:
+            shared = _shared(ours, theirs, runs)
+            if shared:
+                found.append(_comparison(plan, ours, theirs, runs, shared))
+            else:
+                reasons.append(f"{plan.suite}: no seed is complete in both")
+    for label in (a, b):
+        if label not in labels:
+            raise LtbenchError(f"compare: {unknown('row', label, labels)}")
+    if a == b:
+        raise LtbenchError(f"compare: {a} and {b} are the same row")
+    if not found:
+        raise LtbenchError(f"compare: {'; '.join(reasons) or f'{a} and {b} stand in no block together'}")
+    return Compared(found, refused)
+
+
+def _pairs(plan: PlanFile, a: str, b: str) -> list[tuple[Row, Row]]:
+    rows = {(row.block, row.label): row for row in plan.rows}
+    return [(row, rows[block, b]) for (block, label), row in rows.items() if label == a and (block, b) in rows]
+
+
+def _shared(ours: Row, theirs: Row, runs: Mapping[str, Record]) -> list[int]:
+    """The seeds of which both have a complete run with its predictions."""
+
+    def good(row: Row) -> set[int]:
+        return {int(s) for s, k in row.keys.items() if k in runs and runs[k].status == "complete" and runs[k].total}
+
+    return sorted(good(ours) & good(theirs))
+
+
+def _comparison(plan: PlanFile, ours: Row, theirs: Row, runs: Mapping[str, Record], seeds: Sequence[int]) -> Comparison:
+    a, b = ([runs[row.keys[str(seed)]] for seed in seeds] for row in (ours, theirs))
+    first = a[0]
+    groups = group_classes(first.data.counts, first.data.groups)
+    gaps = bootstrap(a, b, {"top1": range(len(first.total)), **groups})
+    tests = [(s, (paired.hits(x), paired.hits(y))) for s, x, y in zip(seeds, a, b, strict=True)]
+    classes = _classes(a, b, groups)
+    asked = {int(seed) for row in (ours, theirs) for seed in row.keys}
+    difference = paired.Comparer([1.0] * len(first.total)).difference(
+        dict(zip(seeds, a, strict=True)), dict(zip(seeds, b, strict=True)), _top1([*a, *b])
+    )
+    ranked = sorted(classes, key=lambda c: (-c["difference"], c["number"]))
+    return {
+        "suite": plan.suite, "data": ours.data, "backbone": ours.backbone, "recipe": ours.recipe, "a": ours.label,
+        "b": theirs.label, "seeds": list(seeds), "lacking": sorted(asked - set(seeds)),
+        "top1": gaps["top1"], "many": gaps["many"], "medium": gaps["medium"], "few": gaps["few"],
+        "p": difference.p if difference else None,
+        "mcnemar": [_mcnemar(seed, *pair) for seed, pair in tests],
+        "classes_better": sum(c["difference"] > 0 for c in classes),
+        "classes_equal": sum(c["difference"] == 0 for c in classes),
+        "classes_worse": sum(c["difference"] < 0 for c in classes),
+        "gained": [c for c in ranked[:EXTREMES] if c["difference"] > 0],
+        "lost": [c for c in ranked[: -EXTREMES - 1 : -1] if c["difference"] < 0],
+    }  # fmt: skip
+
+
+def _top1(runs: Sequence[Record]) -> dict[str, float | None]:
+    return {r.key: 100 * sum(r.right) / sum(r.total) if sum(r.total) else None for r in runs}
+
+
+def _mcnemar(seed: int, a: np.ndarray | None, b: np.ndarray | None) -> McNemar:
+    assert a is not None and b is not None, "class_gaps() has refused it"
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    exact, mid = paired.mcnemar_exact(only_a, only_b), paired.mcnemar(only_a, only_b)
+    return {"seed": seed, "only_a": only_a, "only_b": only_b, "p_exact": exact, "p_mid": mid}
+
+
+def _classes(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Sequence[int]]) -> list[ClassGap]:
+    """Each class that has test images."""
+    group_of = {c: name for name, classes in groups.items() for c in classes}
+    found: list[ClassGap] = []
+    for c, n in enumerate(a[0].total):
+        if n:
+            ours, theirs = sum(r.right[c] for r in a), sum(r.right[c] for r in b)
+            gap = 100 * (ours - theirs) / (n * len(a))
+            counts = a[0].data.counts
+            found.append(
+                {
+                    "number": c, "train_images": counts[c], "group": group_of[c], "right_a": ours, "right_b": theirs,
+                    "difference": gap,
+                }
+            )  # fmt: skip
+    return found
+
+
+# The bootstrap
+
+
+def bootstrap(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Sequence[int]]) -> dict[str, Gap]:
+    """The gaps in groups of classes, with bootstrap intervals over seeds and test images.
+
+    a, b: runs of the same seeds. Seeds and the images of each class are drawn with replacement, each on its own as they
+    are crossed; an image is drawn for all seeds and both rows at once. With one seed these are percentiles over images.
+    With several, such draws count the chance of a single answer three times (Owen 2007) and do not know how few seeds
+    there are, so their spread is scaled to the variance and the Student's quantile of paired.crossed_variance(). The
+    random seed is fixed: the same records give the same interval.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(SEED)
+    gaps = class_gaps(a, b)
+    seeds = random.multinomial(len(a), [1 / len(a)] * len(a), size=RESAMPLES)  # [R, S]
+    draws = np.zeros((RESAMPLES, len(gaps)))  # [R, C] images by which A is ahead, a seed
+    for c, gap in enumerate(gaps):
+        if images := gap.shape[1]:
+            drawn = random.multinomial(images, [1 / images] * images, size=RESAMPLES)
+            draws[:, c] = ((drawn @ gap.T) * seeds).sum(1) / len(a)
+    return {name: _gap(gaps, draws, list(classes)) for name, classes in groups.items()}
+
+
+def _gap(gaps: Sequence[np.ndarray], draws: np.ndarray, classes: list[int]) -> Gap:
+    """Of some classes; gaps: a [S, images] each, draws [R, C]."""
+    import numpy as np
+
+    values = np.concatenate([gaps[c] for c in classes], axis=1) if classes else np.zeros((1, 0))
+    if not values.size:
+        return {"difference": None, "low": None, "high": None}
+    mean = float(values.mean())
+    spread = draws[:, classes].sum(1) / values.shape[1] - mean
+    if len(values) > 1 and values.shape[1] > 1 and spread.std() > 0:
+        _, variance, freedom = paired.crossed_variance(values)
+        spread *= student.quantile(freedom) / NORMAL * math.sqrt(variance) / spread.std()
+    low, high = 100 * (mean + np.percentile(spread, [2.5, 97.5]))
+    return {"difference": 100 * mean, "low": float(low), "high": float(high)}
+
+
+def class_gaps(a: Sequence[Record], b: Sequence[Record]) -> list[np.ndarray]:
+    """For each class [S, its test images]: 1 where only A is right, -1 where only B is, 0 else.
+
+    Raises LtbenchError where a run has no predictions, or the test sets differ.
+    """
+    import numpy as np
+
+    hits = [(paired.hits(x), paired.hits(y)) for x, y in zip(a, b, strict=True)]
+    if any(x is None or y is None for x, y in hits) or len({run.total for run in (*a, *b)}) != 1:
+        raise LtbenchError("compare: some record has no predictions of the same test images, which this is made of")
+    gaps = np.stack([x.astype("f4") - y for x, y in hits if x is not None and y is not None])
+    return np.split(gaps, np.cumsum(a[0].total)[:-1], axis=1)
+
+
+# Text
+
+
+def lines(found: Comparison) -> list[str]:
+    """A comparison as text, for a terminal of 80 columns."""
+    a, b = found["a"], found["b"]
+    n, lacking = len(found["seeds"]), found["lacking"]
+    out = [
+        f"{found['suite']}: {found['data']}, {found['backbone']}, recipe {found['recipe'] or '(unnamed)'}",
+        f"A = {a}, B = {b}: A - B in points of accuracy",
+        "",
+        *(f"{name.replace('top1', 'top-1'):8}{_said(found[name])}" for name in ("top1", *GROUPS)),  # type: ignore[literal-required]
+        "",
+        f"{_told(found['p'])} (paired over {n} {'seed' if n == 1 else 'seeds'} and the test images)",
+        *(
+            f"seed {m['seed']}: only A right {m['only_a']}, only B right {m['only_b']}; "
+            f"McNemar: mid-p {m['p_mid']:.2g}, exact {m['p_exact']:.2g}"
+            for m in found["mcnemar"]
+        ),
+        f"classes: A better in {found['classes_better']}, equal in {found['classes_equal']}, "
+        f"worse in {found['classes_worse']}",
+        *_extremes("A is furthest ahead in", found["gained"]),
+        *_extremes("A is furthest behind in", found["lost"]),
+        "",
+        f"[low, high]: 95 %, bootstrap over {'test images' if n == 1 else 'seeds and test images'}, {RESAMPLES} draws.",
+    ]
+    if lacking:
+        out.append(f"Seed {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")
+    if n == 1:
+        out.append("One seed: what another seed would change is not in these intervals.")
+    return out
+
+
+def _said(gap: Gap) -> str:
+    if gap["difference"] is None:
+        return "   n/a"
+    return f"{gap['difference']:+6.2f}  [{gap['low']:+.2f}, {gap['high']:+.2f}]"
+
+
+def _told(p: float | None) -> str:
+    if p is None or math.isnan(p):
+        return "no test"
+    return f"p = {p:.2g}: {'a difference' if p < paired.LEVEL else 'not told apart'}"
+
+
+def _extremes(name: str, classes: Sequence[ClassGap]) -> list[str]:
+    shown = [f"  {c['number']:4}  {c['difference']:+6.1f}  {c['group']}, {c['train_images']} images" for c in classes]
+    return [f"{name} these classes:", *shown] if shown else []

@@ -1,0 +1,164 @@
+"""The commands that read records, and what they share with the others. Nothing is imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from .errors import LtbenchError, unknown
+
+ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="results/, or one suite's folder in it.")]
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
+FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
+
+
+def table(
+    results: ResultsArgument,
+    format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json|html", help="How to print.")] = "text",
+    baseline: Annotated[str | None, typer.Option(metavar="LABEL", help="The row that gains are taken over.")] = None,
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Best first by this column.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
+    groups: Annotated[str | None, typer.Option(metavar="100,20", help="many > 100, few < 20 training images.")] = None,
+    metric: Annotated[
+        str, typer.Option(metavar="top1|balanced|worst|harmonic|macro_f1", help="What gains and bold are of.")
+    ] = "top1",
+    test_list: Annotated[
+        str, typer.Option(metavar="NAME", help="A shifted test set: forward50 .. uniform .. backward50.")
+    ] = "uniform",
+    adjust: Annotated[
+        str | None, typer.Option(metavar="TAU", help="Adjust stored logits; of several (0,0.5,1) the best: an oracle.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead.")] = None,
+) -> None:
+    """The leaderboard of the records in a folder."""
+    from . import tables, writers
+
+    one_of("--format", format, writers.FORMATS)
+    if columns and format in ("json", "csv"):
+        raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
+    options = tables.Options(
+        baseline, sort, tuple(columns.split(",")) if columns else (), _groups(groups), metric, test_list,
+        _taus(adjust), runs,
+    )  # fmt: skip
+    board = tables.load(results, options)
+    if format == "text":
+        import io
+
+        sink = io.StringIO() if out else None
+        writers.show(board, console(file=sink), options)
+        text = sink.getvalue() if sink else ""
+    else:
+        text = writers.render(board, format, options)
+    if out:
+        from .record import write_atomically
+
+        write_atomically(out, text)
+    elif text:
+        sys.stdout.write(text)
+    _end(board.refused)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="The label of a row, as the table shows it.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The label of another.")],
+    results: ResultsArgument,
+    format: FormatOption = "text",
+) -> None:
+    """Two rows head to head: the difference, how sure it is, and where it comes from."""
+    from . import compare as comparing
+    from .writers import plain, visible_json
+
+    one_of("--format", format, ("text", "json"))
+    found, refused = comparing.compare(results, a, b)
+    if format == "json":
+        print(visible_json(found))
+    else:
+        print("\n\n".join("\n".join(map(plain, comparing.lines(one))) for one in found))
+    _end(refused)
+
+
+def plot(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
+    format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """The figures of the records in a folder, as files."""
+    from . import plots
+
+    one_of("--format", format, plots.FORMATS)
+    paths, refused = plots.write(results, out, format, runs)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        print(f"{folder}: {sum(path.parent == folder for path in paths)} figures")
+    _end(refused)
+
+
+def report(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Leaderboard, figures and runs as one self-contained HTML page."""
+    from . import report as page
+    from .record import write_atomically
+
+    if out.is_dir():
+        raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")
+    text, refused = page.render(results, runs)
+    write_atomically(out, text)
+    print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
+    _end(refused)
+
+
+# What the commands share
+
+
+def _end(refused: Sequence[str]) -> NoReturn:
+    """Tell what was refused; exit code 1 where anything was."""
+    for refusal in refused:
+        print(f"refused: {refusal}", file=sys.stderr)
+    raise typer.Exit(1 if refused else 0)
+
+
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises LtbenchError where the value is none of the allowed."""
+    if value not in allowed:
+        raise LtbenchError(f"{option}: {unknown('choice', value, allowed)}")
+
+
+def _groups(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        many, few = (int(part) for part in text.split(","))
+    except ValueError:
+        raise LtbenchError(f"--groups {text}: write two numbers, as in 100,20") from None
+    if many < few:
+        raise LtbenchError(f"--groups {text}: the first must not be less than the second")
+    return many, few
+
+
+def _taus(text: str | None) -> tuple[float, ...]:
+    try:
+        taus = tuple(float(part) for part in text.split(",")) if text is not None else ()
+    except ValueError:
+        raise LtbenchError(f"--adjust {text}: write a number, or several with commas, as in 0,0.5,1") from None
+    if not all(abs(tau) <= 1000 for tau in taus):  # nor NaN
+        raise LtbenchError(f"--adjust {text}: tau must be a number from -1000 to 1000")
+    return taus
+
+
+def console(**options: Any) -> Any:
+    """A rich console that dies of a broken pipe like everybody else."""
+    from rich.console import Console
+
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # main() answers it, as for every other output
+
+    return PipedConsole(**options)

@@ -1,0 +1,180 @@
+"""Two rows head to head: figures worked by hand, intervals that cover, what is said where nothing can be."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from make_records import make, row, write
+from test_table_command import command
+
+from ltbench import record
+from ltbench.compare import Comparison, bootstrap, compare, lines
+from ltbench.errors import LtbenchError
+
+TRUE = np.repeat([0, 1, 2], 10)
+
+
+def predicted(label: str, seed: int, right: tuple[int, int, int], offset: int = 0, **changes) -> record.Record:
+    """A record that is right on so many images of each class, from the offset on, round about."""
+    guess = (TRUE + 1) % 3
+    for c, n in enumerate(right):
+        guess[10 * c + (np.arange(n) + offset) % 10] = c
+    return make(label, seed, right=right, predictions=record.encode(guess), **changes)
+
+
+def compared(*given) -> list[Comparison]:
+    found, refused = compare(*given)
+    assert not refused
+    return found
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two seeds of ce and ride; ride has a third, and ce's third is missing."""
+    ce = [predicted("ce", 0, (9, 5, 1)), predicted("ce", 1, (8, 5, 2), 1), predicted("ce", 2, (1, 1, 1))]
+    ride = [predicted("ride(experts=3)", s, r) for s, r in enumerate([(7, 5, 4), (8, 6, 4), (9, 9, 9)])]
+    folder = tmp_path_factory.mktemp("two")
+    return write(folder, [row(ce), row(ride)], [*ce[:2], *ride]).parent
+
+
+def test_figures_by_hand(two):
+    (found,) = compared(two, "ride(experts=3)", "ce")
+    assert (found["seeds"], found["lacking"]) == ([0, 1], [2])
+    # many 15 - 17 of 20, medium 11 - 10, few 8 - 3; all 34 - 30 of 60
+    expected = {"top1": 100 * 4 / 60, "many": -10, "medium": 5, "few": 25}
+    assert {name: found[name]["difference"] for name in expected} == pytest.approx(expected)
+    for name in expected:
+        assert found[name]["low"] <= found[name]["difference"] <= found[name]["high"]
+    assert (found["classes_better"], found["classes_equal"], found["classes_worse"]) == (2, 0, 1)
+    assert [(c["number"], c["group"], c["right_a"], c["right_b"]) for c in found["gained"]] == [
+        (2, "few", 8, 3), (1, "medium", 11, 10),
+    ]  # fmt: skip
+    assert [c["number"] for c in found["lost"]] == [0]
+    # seed 0: two images of class 0 only ce, three of class 2 only ride; of 5 coins P(X < 2) = 6 / 32, P(2) = 10 / 32
+    first = found["mcnemar"][0]
+    assert (first["seed"], first["only_a"], first["only_b"]) == (0, 3, 2)
+    assert first["p_exact"] == 1 and first["p_mid"] == pytest.approx(22 / 32)
+
+
+def test_the_other_way_round_is_the_mirror(two):
+    (one,), (other,) = compared(two, "ride(experts=3)", "ce"), compared(two, "ce", "ride(experts=3)")
+    assert one["top1"]["difference"] == -other["top1"]["difference"] and one["p"] == other["p"]
+    assert one["classes_better"] == other["classes_worse"]
+    assert {c["number"] for c in one["gained"]} == {c["number"] for c in other["lost"]}
+
+
+def test_the_same_records_give_the_same_bytes(two):
+    assert json.dumps(compared(two, "ce", "ride(experts=3)")) == json.dumps(compared(two, "ce", "ride(experts=3)"))
+
+
+def test_a_row_is_not_compared_with_itself_or_what_is_not_there(two, tmp_path):
+    for a, b, said in (
+        ("ce", "ce", "are the same row"),
+        ("ce", "rid", "unknown row 'rid'"),
+        ("cee", "ce", "did you mean 'ce'?"),
+    ):
+        with pytest.raises(LtbenchError, match=said.replace("?", r"\?")):
+            compared(two, a, b)
+    made = [predicted("ce", 0, (9, 5, 1)), predicted("bbn", 1, (9, 5, 1))]
+    with pytest.raises(LtbenchError, match="no seed is complete in both"):
+        compared(write(tmp_path, [row(made[:1]), row(made[1:])], made).parent, "ce", "bbn")
+    blind = [make("ce", 0), make("bbn", 0)]
+    with pytest.raises(LtbenchError, match="no predictions"):
+        compared(write(tmp_path / "b", [row(blind[:1]), row(blind[1:])], blind).parent, "ce", "bbn")
+    apart = [predicted("ce", 0, (9, 5, 1)), predicted("bbn", 0, (9, 5, 1))]
+    folder = write(tmp_path / "c", [row(apart[:1]), row(apart[1:], block="c" * 64)], apart).parent
+    with pytest.raises(LtbenchError, match="stand in no block together"):
+        compared(folder, "ce", "bbn")
+
+
+def test_every_block_that_has_both(two, tmp_path):
+    made = [predicted(label, 0, (9, 5, 1), backbone=net) for net in ("resnet8", "resnet20") for label in ("ce", "bbn")]
+    folder = write(tmp_path, [row([r], block=r.backbone) for r in made], made).parent
+    assert [c["backbone"] for c in compared(folder, "bbn", "ce")] == ["resnet8", "resnet20"]
+
+
+def test_rows_that_answer_alike_are_not_told_apart(tmp_path):
+    made = [predicted(label, seed, (9, 5, seed)) for label in ("ce", "bbn") for seed in (0, 1)]
+    (found,) = compared(write(tmp_path, [row(made[:2]), row(made[2:])], made).parent, "bbn", "ce")
+    assert found["top1"] == {"difference": 0, "low": 0, "high": 0} and found["p"] == 1
+    assert found["gained"] == found["lost"] == []
+
+
+def test_a_group_without_classes_is_na(tmp_path):
+    data = make().data.model_copy(update={"counts": (200, 200, 200)})
+    made = [predicted(label, 0, (9, n, 1), data=data) for label, n in (("ce", 5), ("bbn", 6))]
+    (found,) = compared(write(tmp_path, [row(made[:1]), row(made[1:])], made).parent, "bbn", "ce")
+    assert found["few"] == {"difference": None, "low": None, "high": None}
+    assert [line.split() for line in lines(found) if line.startswith("few")] == [["few", "n/a"]]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(seeds):
+    # A is right 5 points more often; images differ in difficulty, runs in luck
+    random = np.random.default_rng(7)
+    covered, drawn = 0, 60
+    true = np.repeat(np.arange(2), 100)
+    for _ in range(drawn):
+        easy = random.normal(0, 1, 200)
+        runs = {}
+        for label, shift in (("ce", 0.0), ("bbn", 0.3)):
+            runs[label] = []
+            for seed in range(seeds):
+                hit = easy + random.normal(0, 1, 200) + shift + random.normal(0, 0.1 if seeds > 1 else 0) > 0
+                runs[label].append(
+                    make(
+                        label, seed, right=tuple(np.bincount(true[hit], minlength=2).tolist()), total=(100, 100),
+                        data=make().data.model_copy(update={"counts": (200, 5)}),
+                        predictions=record.encode(np.where(hit, true, 1 - true)),
+                    )
+                )  # fmt: skip
+        gap = bootstrap(runs["bbn"], runs["ce"], {"top1": range(2)})["top1"]
+        # P(N(0.3, sqrt(2 + luck)) > 0) - 1/2
+        truth = 8.40 if seeds == 1 else 8.38
+        covered += gap["low"] <= truth <= gap["high"]
+    assert 0.86 <= covered / drawn <= 1.0
+
+
+# By the command line
+
+
+def test_the_command_tells_it_in_80_columns(two):
+    done = command("compare", "ride(experts=3)", "ce", two)
+    assert done.returncode == 0 and done.stderr == ""
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "top-1    +6.67  [" in done.stdout and "Seed 2: not complete in both" in done.stdout
+    assert "seed 0: only A right 3, only B right 2; McNemar: mid-p 0.69, exact 1" in done.stdout
+
+
+def test_the_command_prints_json(two):
+    done = command("compare", "ride(experts=3)", "ce", two, "--format", "json")
+    assert json.loads(done.stdout) == compared(two, "ride(experts=3)", "ce")
+
+
+def test_a_mistake_is_one_message(two):
+    done = command("compare", "ride(experts=2)", "ce", two)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: compare: unknown row 'ride(experts=2)'; did you mean 'ride(experts=3)'?")
+    assert command("compare", "ride(experts=3)", "ce", two, "--format", "csv").returncode == 2
+
+
+def test_a_bad_record_is_told_and_the_exit_code_is_1(tmp_path):
+    made = [predicted(label, seed, (9, 5, seed)) for label in ("ce", "bbn") for seed in (0, 1)]
+    folder = write(tmp_path, [row(made[:2]), row(made[2:])], made)
+    bad = folder / f"{made[0].stem}.json"
+    bad.write_text("{")
+    done = command("compare", "bbn", "ce", tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith(f"refused: {bad}: not a record")
+    assert "Seed 0: not complete in both" in done.stdout
+
+
+def test_names_steer_nothing(tmp_path):
+    name = "ce \x1b[31m\u202e"
+    made = [predicted(name, 0, (9, 5, 1), method="ce"), predicted("bbn", 0, (9, 5, 2))]
+    write(tmp_path, [row(made[:1]), row(made[1:])], made)
+    for format in ("text", "json"):
+        done = command("compare", "bbn", name, tmp_path, "--format", format)
+        assert done.returncode == 0 and "\x1b" not in done.stdout and "\u202e" not in done.stdout
+    assert json.loads(done.stdout)[0]["b"] == name

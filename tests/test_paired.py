@@ -1,0 +1,159 @@
+"""The tests of one row against another, against scipy and against a way that takes no short cut."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from make_records import make
+from scipy import stats
+
+from ltbench import paired, record
+from ltbench.paired import crossed, decided, difference, mcnemar, mcnemar_exact
+
+CASES = range(300)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_mcnemar_is_the_binomial_test(case):
+    random = np.random.default_rng(case)
+    n = int(random.integers(0, 40)) if case % 3 else int(random.integers(0, 10_000))
+    better = int(random.binomial(n, random.uniform(0.3, 0.7)))
+    exact = stats.binomtest(better, n, 0.5).pvalue if n else 1.0
+    assert mcnemar_exact(better, n - better) == pytest.approx(exact, rel=1e-8, abs=1e-300)
+    at = stats.binom.pmf(better, n, 0.5)
+    assert mcnemar(better, n - better) == pytest.approx(
+        min(1.0, 2 * stats.binom.cdf(min(better, n - better), n, 0.5) - at), rel=1e-8
+    )
+    assert mcnemar(better, n - better) == mcnemar(n - better, better) <= mcnemar_exact(better, n - better)
+
+
+def by_definition(values: np.ndarray) -> tuple[float, float]:
+    """(mean, p) of the two-way random model, from an analysis of variance written out cell by cell."""
+    seeds, images = values.shape
+    mean = values.mean()
+    rows, columns = values.mean(1), values.mean(0)
+    ms_seed = images * sum((r - mean) ** 2 for r in rows) / (seeds - 1)
+    ms_image = seeds * sum((c - mean) ** 2 for c in columns) / (images - 1)
+    rest = values - rows[:, None] - columns[None, :] + mean
+    ms_rest = (rest**2).sum() / ((seeds - 1) * (images - 1))
+    noise = ms_seed + max(ms_image - ms_rest, 0)
+    freedom = min(math.floor(noise**2 / max(ms_seed**2 / (seeds - 1), 1e-30)), paired.MOST)
+    return mean, 2 * stats.t.sf(abs(mean) / math.sqrt(noise / values.size), freedom)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_several_seeds_are_the_two_way_model(case):
+    random = np.random.default_rng(case)
+    seeds, images = int(random.integers(2, 6)), int(random.integers(20, 400))
+    easy = random.uniform(0.1, 0.9, images)
+    ours, theirs = (random.random((seeds, images)) < easy + random.normal(0, 0.05, (seeds, 1)) for _ in range(2))
+    values = ours.astype(float) - theirs
+    mean, p = by_definition(values)
+    found = difference(ours, theirs)
+    assert found.mean == pytest.approx(100 * mean) and found.p == pytest.approx(p, rel=1e-6)
+    assert crossed(values) == pytest.approx(found)
+
+
+def test_where_runs_are_alike_only_images_count_and_where_images_are_alike_only_runs():
+    random = np.random.default_rng(0)
+    one = random.normal(0.05, 1, 500)
+    alike = np.tile(one, (3, 1))
+    assert crossed(alike).p == pytest.approx(stats.ttest_1samp(one, 0).pvalue, rel=0.01)
+    each = np.array([0.1, 0.3, 0.2, 0.35])
+    assert crossed(np.tile(each[:, None], (1, 50))).p == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
+
+
+@pytest.mark.parametrize("case", range(60))
+def test_of_one_seed_weighted_images_give_students_test(case):
+    random = np.random.default_rng(case)
+    ours, theirs = random.random((2, 1, 200)) < 0.5
+    weights = random.uniform(0.1, 2, 200)
+    weights /= weights.mean()
+    found = difference(ours, theirs, weights)
+    gaps = (ours[0].astype(float) - theirs[0]) * weights
+    assert found.mean == pytest.approx(100 * gaps.mean())
+    assert found.p == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue, rel=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_differences_over_seeds_are_students_paired_test(case):
+    random = np.random.default_rng(case)
+    a, b = random.normal(50, 3, (2, int(random.integers(2, 12))))
+    assert paired.over_seeds((a - b).tolist()) == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-9)
+
+
+def test_nothing_to_tell_by():
+    assert paired.over_seeds([1.0]) is None and paired.over_seeds([]) is None
+    assert paired.over_seeds([0.0, 0.0]) == 1 and paired.over_seeds([2.0, 2.0]) == 0
+    alike = np.ones((2, 10), dtype=bool)
+    assert difference(alike, alike) == (0.0, 1.0)
+    assert difference(alike, ~alike) == (100.0, 0.0)
+
+
+def chance(rate: float, random: np.random.Generator) -> float:
+    """The share of 400 pairs of rows that are alike in truth and are told apart all the same."""
+    told = 0
+    for _ in range(400):
+        easy = random.normal(0, 1, 300)
+        luck = random.normal(0, rate, (2, 3, 1))
+        ours, theirs = easy + random.normal(0, 1, (2, 3, 300)) + luck > 0
+        told += difference(ours, theirs).p < paired.LEVEL
+    return told / 400
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_rows_that_are_alike_are_told_apart_as_rarely_as_is_said(rate):
+    assert chance(rate, np.random.default_rng(3)) <= 0.08
+
+
+# The short cut
+
+
+def runs(hits: np.ndarray, total: tuple[int, ...], label: str) -> list[record.Record]:
+    true = np.repeat(np.arange(len(total)), total)
+    return [
+        make(
+            label, seed, right=tuple(np.bincount(true[hit], minlength=len(total)).tolist()), total=total,
+            predictions=record.encode(np.where(hit, true, (true + 1) % len(total))),
+        )
+        for seed, hit in enumerate(hits)
+    ]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 2**32), st.integers(1, 4), st.floats(0, 0.6), st.floats(0.0, 0.3))
+def test_what_the_counts_decide_the_images_do_not_deny(seed, seeds, better, luck):
+    random = np.random.default_rng(seed)
+    total = (40, 60, 50)
+    easy = random.uniform(0, 1, 150)
+    shift = random.normal(0, luck, (2, seeds, 1))
+    ours = random.random((seeds, 150)) < easy * 0.5 + better + shift[0]
+    theirs = random.random((seeds, 150)) < easy * 0.5 + shift[1]
+    a, b = runs(ours, total, "bbn"), runs(theirs, total, "ce")
+    sure, p = decided(a, b), difference(ours, theirs).p
+    assert sure is None or sure == (p < paired.LEVEL)
+    apart = paired.Comparer([1.0] * 3).apart(dict(enumerate(a)), dict(enumerate(b)), {})
+    assert apart == (p < paired.LEVEL)
+
+
+def test_the_short_cut_decides_what_is_plain():
+    random = np.random.default_rng(0)
+    low, high = random.random((2, 3, 3000)) < np.array([0.2, 0.8])[:, None, None]
+    total = (1000, 1000, 1000)
+    assert decided(runs(high, total, "bbn"), runs(low, total, "ce")) is True
+    lucky = random.random((3, 3000)) < np.array([0.1, 0.5, 0.9])[:, None]
+    assert decided(runs(lucky, total, "bbn"), runs(lucky[::-1], total, "ce")) is False
+    assert decided(runs(high[:1], total, "bbn"), runs(low[:1], total, "ce")) is True
+
+
+def test_records_without_predictions_are_compared_by_their_scores():
+    ours, theirs = ({s: make(label, s, macs=float(s)) for s in range(3)} for label in ("bbn", "ce"))
+    scores = {r.key: 60.0 + r.seed for r in ours.values()} | {r.key: 50.0 + 2 * r.seed for r in theirs.values()}
+    found = paired.Comparer([1.0] * 3).difference(ours, theirs, scores)
+    assert found is not None and found.mean == pytest.approx(9)
+    assert found.p == pytest.approx(stats.ttest_1samp([10, 9, 8], 0).pvalue)
+    assert paired.Comparer([1.0] * 3).difference(ours, {7: theirs[0]}, scores) is None
