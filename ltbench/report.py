@@ -16,7 +16,7 @@ from .columns import Column, chosen_columns, is_bold, title
 from .record import Record
 from .writers import plain
 
-MOST_FIGURES = 30  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
+MOST_FIGURES = 24  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
 
 
 def render(results: Path, runs: Path) -> tuple[str, list[str]]:

@@ -25,6 +25,9 @@ def embedded(text: str, label: str) -> str:
     for element in root.iter():
         element.attrib.update(_declarations(element.attrib.pop("style", "")))
         _tidy(element, used)
+    for marker in root.findall(f".//{SVG}defs/{SVG}path"):
+        for name in ("fill", "stroke"):  # <use> has both, and a style sheet reaches <use> only
+            marker.attrib.pop(name, None)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.attrib.update({"role": "img", "aria-label": label})

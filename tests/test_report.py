@@ -200,13 +200,17 @@ def test_many_blocks_share_the_room_for_figures(tmp_path, monkeypatch):
 def test_an_svg_loses_its_style_attributes_and_idle_ids_only():
     text = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9pt" '
-        'viewBox="0 0 9 9"><metadata>when</metadata><g id="axes_1"><g id="idle"><path id="m1" d="M 1.23456 2 \nL 3 4" '
-        'style="fill: none; stroke: #123456"/></g><use xlink:href="#m1" x="1.5000001"/>'
+        'viewBox="0 0 9 9"><metadata>when</metadata>'
+        '<defs><path id="m1" d="M 0 0" style="stroke: #123456; stroke-width: 0.8"/></defs>'
+        '<g id="axes_1"><g id="idle"><path id="p1" d="M 1.23456 2 \nL 3 4" style="fill: none; stroke: #123456"/></g>'
+        '<use xlink:href="#m1" x="1.5000001" style="stroke: #123456"/>'
         "<text style=\"font-family: 'A'; fill: #000000\">a &lt; b</text></g></svg>"
     )
     assert svg.embedded(text, 'say "it"') == (
-        '<svg viewBox="0 0 9 9" role="img" aria-label="say &quot;it&quot;"><path id="m1" d="M 1.23 2 L 3 4" '
-        'fill="none" stroke="#123456" /><use x="1.5" href="#m1" /><text fill="#000000">a &lt; b</text></svg>'
+        '<svg viewBox="0 0 9 9" role="img" aria-label="say &quot;it&quot;">'
+        '<defs><path id="m1" d="M 0 0" stroke-width="0.8" /></defs>'  # a style sheet reaches <use> only
+        '<path d="M 1.23 2 L 3 4" fill="none" stroke="#123456" /><use x="1.5" stroke="#123456" href="#m1" />'
+        '<text fill="#000000">a &lt; b</text></svg>'
     )
 
 
