@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def table(
         _taus(adjust), runs,
     )  # fmt: skip
     board = tables.load(results, options)
+    gc.freeze()  # all that was read lives to the end: the collector need not walk through it, not even then
     if format == "text":
         import io
 
