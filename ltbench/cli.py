@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from .errors import LtbenchError
-from .reading import FormatOption, ResultsArgument, RunsOption, compare, table
+from .reading import FormatOption, ResultsArgument, RunsOption, compare, plot, report, table
 from .reading import console as _console
 from .reading import one_of as _one_of
 
@@ -152,6 +152,8 @@ def plan_command(
 
 app.command()(table)
 app.command()(compare)
+app.command()(plot)
+app.command()(report)
 
 
 @app.command("list")

@@ -84,6 +84,39 @@ def compare(
     _end(refused)
 
 
+def plot(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
+    format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """The figures of the records in a folder, as files."""
+    from . import plots
+
+    one_of("--format", format, plots.FORMATS)
+    paths, refused = plots.write(results, out, format, runs)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        print(f"{folder}: {sum(path.parent == folder for path in paths)} figures")
+    _end(refused)
+
+
+def report(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Leaderboard, figures and runs as one self-contained HTML page."""
+    from . import report as page
+    from .record import write_atomically
+
+    if out.is_dir():
+        raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")
+    text, refused = page.render(results, runs)
+    write_atomically(out, text)
+    print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
+    _end(refused)
+
+
 # What the commands share
 
 

@@ -34,6 +34,14 @@ BLIND = (
     "writers",
     "published",
     "scores",
+    "blocks",
+    "plots",
+    "report",
+    "svg",
+    "figures/groups",
+    "figures/lines",
+    "figures/points",
+    "figures/style",
 )
 
 
