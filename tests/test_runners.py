@@ -124,6 +124,7 @@ def test_runners_share_thirty_runs(tmp_path, glyph_cache, runners):
     assert fixed_parts(shared) == alone(tmp_path / "alone", glyph_cache, methods, seeds)
 
 
+@pytest.mark.slow
 def test_a_runner_waits_for_what_another_trains_and_then_goes_on(tmp_path, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL)
     leases = Leases()
