@@ -111,7 +111,7 @@ def run(
         ended = pool.carry_out(
             todo, plan.runs, settings, jobs=jobs or _default_jobs(settings.device), plugins=plugin or [],
             report=screen.hear, signals=signals,
-        ) if todo else {}  # fmt: skip
+        )  # fmt: skip
     if signals.got is not None:
         with suppress(BrokenPipeError):
             print("interrupted: the same command goes on from here", file=sys.stderr)

@@ -260,7 +260,8 @@ def report(found: Mapping[Kind, list[Finding]], fixed: bool) -> Iterator[str]:
     for kind, here in found.items():
         yield from textwrap.wrap(f"{kind.name} ({len(here)}): {kind.advice}", 100)
         for finding in here:
-            yield f"  {finding.path}" + (f": {finding.text}" if finding.text else "")
+            done = " (put right)" if fixed and finding.fix else ""
+            yield f"  {finding.path}" + (f": {finding.text}" if finding.text else "") + done
         yield ""
     wrong = sum(len(here) for kind, here in found.items() if kind.wrong)
     able = sum(finding.fix is not None for here in found.values() for finding in here)

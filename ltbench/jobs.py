@@ -69,6 +69,8 @@ def carry_out(
     """Carry out the runs of todo, parents first; key -> status of those that ended. Stops early where signalled."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return _here(todo, plan, settings, report, signals)
+    if not todo:
+        return {}
     os.environ.update({key: os.environ.get(key, value) for key, value in MALLOC.items()})
     pool = _Pool(by_urgency(todo), plan, settings, plugins, report, signals)
     try:
@@ -95,6 +97,8 @@ def _here(
     The first process claims the runs, and the others do as it says.
     """
     runs.make_accelerator(settings.device, "fp32")  # the processes find each other
+    # another runner may have ended a run between two processes' looks at what is left
+    todo = [plan[key] for key in runs.agreed([spec.key for spec in todo])]
     claims = Claims(todo, settings) if os.environ.get("RANK", "0") == "0" else None
     ended: dict[str, Status] = {}
     waiting, seen = list(todo), set[str]()

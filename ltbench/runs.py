@@ -160,6 +160,7 @@ def execute(
     except LtbenchError as error:
         results, status, reason = {}, "failed", str(error)
     except OSError as error:  # a full disk: what was saved before is there, and the same command goes on from it
+        run.say(traceback.format_exc())
         results, status, reason = {}, "failed", told(error)
     except Exception as error:
         run.say(traceback.format_exc())

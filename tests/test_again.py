@@ -42,9 +42,9 @@ def test_a_complete_suite_is_not_touched(complete, glyph_cache, capsys):
 
 
 def seconds(*command: str) -> float:
-    """What a command takes of a processor: the least of three times, since the machine may be busy."""
+    """What a command takes of a processor: the less of two times, since the machine may be busy."""
     taken = []
-    for _ in range(3):
+    for _ in range(2):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

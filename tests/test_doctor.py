@@ -173,7 +173,7 @@ def test_fix_loses_nothing_that_cannot_be_made_anew(good, capsys, spoil):
     path = spoil(good)
     content = path.read_bytes() if path.is_file() else None
     done = doctor(capsys, good, "--fix")
-    assert done.code == (0 if able else 1)
+    assert done.code == (0 if able else 1) and done.out.count("(put right)\n") == able
     if kind in ("damaged", "in no plan") and able:
         aside = path.parent / "set-aside" / f"{path.name}.0"
         assert not path.exists() and aside.exists() and (content is None or aside.read_bytes() == content)

@@ -124,6 +124,7 @@ def test_runners_share_thirty_runs(tmp_path, glyph_cache, runners):
     assert fixed_parts(shared) == alone(tmp_path / "alone", glyph_cache, methods, seeds)
 
 
+@pytest.mark.slow
 def test_a_runner_waits_for_what_another_trains_and_then_goes_on(tmp_path, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL)
     leases = Leases()
@@ -155,3 +156,22 @@ def test_a_worker_that_is_killed_is_a_failed_run_with_its_cause_and_the_command_
     assert start(tmp_path, glyph_cache, 1, "recipe.epochs=20").wait(timeout=120) == 0
     assert re.search(r"resumed at step [1-9]", told(tmp_path, 1))
     assert fixed_parts(tmp_path) == alone(tmp_path / "alone", glyph_cache, "ce", "recipe.epochs=20")
+
+
+@pytest.mark.slow
+def test_a_runner_whose_run_was_taken_over_leaves_it_and_comes_back_to_it(tmp_path, glyph_cache):
+    tiny.write(tmp_path, "ce")
+    runner = start(tmp_path, glyph_cache, 0, "recipe.epochs=300")
+    wait_until(lambda: "epoch 2/300" in told(tmp_path, 0), "no epoch")
+    (lease,) = tmp_path.glob("runs/*/lease-1")
+    theirs = lease.with_name("lease-2")
+    theirs.write_text(json.dumps(json.loads(lease.read_text()) | {"place": "another machine", "token": "theirs"}))
+    lease.unlink()
+    wait_until(lambda: "another runner is at it" in told(tmp_path, 0), "it does not see that it has lost the run", 30)
+    assert "stopped at step" in told(tmp_path, 0) and not fixed_parts(tmp_path)
+    epochs = told(tmp_path, 0).count(" epoch ")
+    theirs.unlink()
+    wait_until(lambda: told(tmp_path, 0).count(" epoch ") > epochs, "it does not come back", 60)
+    assert re.search(r"resumed at step [1-9]", told(tmp_path, 0))
+    os.killpg(runner.pid, signal.SIGINT)
+    assert runner.wait(timeout=60) == 130
