@@ -36,8 +36,8 @@ DAMAGED = Kind("damaged", f"not believed by any command; --fix moves it to {ASID
 WEIGHTS = Kind("damaged weights", "not used by any command; `ltbench run` trains the run again where a row needs them")
 NEWER = Kind("newer", "written by a newer ltbench: upgrade to read it")
 STALE = Kind(
-    "stale", "the method's source has changed since: if its numbers have too, raise its version; else let it be, or "
-    "delete the record and `ltbench run` again",
+    "stale", "the method's source has changed since, its version has not: let be where its numbers are the same, else "
+    "raise the version, which makes `ltbench run` do it again", wrong=False,
 )  # fmt: skip
 FOREIGN = Kind("foreign", "a record of another suite: yours to move where it belongs")
 UNASKED = Kind("in no plan", f"no row asks for it and nothing starts from it; --fix moves it to {ASIDE}/")
@@ -49,7 +49,7 @@ RUNNING = Kind("running", "somebody is at it", wrong=False)
 PARTIAL = Kind("partial", "`ltbench run` goes on from its last checkpoint", wrong=False)
 AGAIN = Kind("to be run again", "failed and oom runs are, by the next `ltbench run`", wrong=False)
 KINDS = (
-    DAMAGED, WEIGHTS, NEWER, STALE, FOREIGN, UNASKED, ORPHAN, STUMPS, DEAD, RUNNING, PARTIAL, AGAIN, OTHER,
+    DAMAGED, WEIGHTS, NEWER, FOREIGN, UNASKED, ORPHAN, STUMPS, DEAD, STALE, RUNNING, PARTIAL, AGAIN, OTHER,
 )  # fmt: skip
 
 

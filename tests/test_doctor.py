@@ -136,7 +136,7 @@ def old_lease_of_another_machine(folder):
 
 FAULTS = {
     flipped_record: ("damaged", True), no_plan: ("damaged", False), damaged_plan: ("damaged", True),
-    future_record: ("newer", False), other_suite: ("foreign", False), stale: ("stale", False),
+    future_record: ("newer", False), other_suite: ("foreign", False),
     unasked: ("in no plan", True), orphan: ("orphan", False), damaged_weights: ("damaged weights", False),
     damaged_checkpoint: ("damaged", True), stump_of_a_record: ("leftover", True),
     stump_of_a_checkpoint: ("leftover", True), dead_lease: ("dead lease", True),
@@ -258,11 +258,17 @@ def test_other_files_are_let_be(good, capsys):
     assert (good / "results/toy/table.md").exists()
 
 
+def test_a_record_whose_method_has_changed_is_told_and_no_fault(good, capsys):
+    stale(good)
+    done = doctor(capsys, good)
+    assert done.code == 0 and "stale (1): the method's source has changed since" in done.out
+
+
 def test_a_record_whose_method_is_as_it_was_is_not_stale(good, capsys):
     source = registry.source_hash(registry.get("ce"))
     made = record.read(one(good)).model_copy(update={"source": source})
     record.write(made, good / "results/toy")
-    assert doctor(capsys, good).code == 0
+    assert "stale" not in doctor(capsys, good).out
 
 
 def test_where_no_results_are_it_says_so(tmp_path, capsys):
