@@ -1,4 +1,4 @@
-"""Write the table of the committed records into README.md: make leaderboard. With --check, say whether it is stale."""
+"""Write the tables of the committed records into README.md: make leaderboard. With --check, say whether it is stale."""
 
 from __future__ import annotations
 
@@ -6,25 +6,50 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from ltbench.compare import Gap, compare
 from ltbench.tables import Options, load
 from ltbench.writers import render
 
 HERE = Path(__file__).parent.parent
 README, RESULTS = HERE / "README.md", HERE / "results" / "cifar100_lt_short"
-BEGIN, END = "<!-- leaderboard: made by `make leaderboard` -->", "<!-- end of leaderboard -->"
 COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "params", "macs", "macs_used")
+RIDE = "ride(experts=3)"
+PAIRS = ((RIDE, "ce"), (RIDE, "ldam_drw"), (RIDE, "ride(experts=1)"), ("ride(experts=1)", "ce"), (RIDE, "crt"))
 
 
-def written() -> str:
-    """README.md as it should be."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
+def leaderboard() -> str:
+    """The rows that have run, and how many have not."""
     options = Options(columns=COLUMNS)
     board = load(RESULTS, options)
     ran = [row for row in board.rows if row["n"]]
     table = render(replace(board, rows=ran), "md", options)
-    missing = f"{len(board.rows) - len(ran)} rows of the suite have not run yet; `ltbench table results` shows all."
-    return f"{before}{BEGIN}\n\n{table}\n{missing}\n\n{END}{after}"
+    return (
+        f"{table}\n{len(board.rows) - len(ran)} rows of the suite have not run yet; `ltbench table results` shows all."
+    )
+
+
+def comparisons() -> str:
+    """A line per pair: A minus B in points, with its interval."""
+    lines = ["| A | B | all | many | medium | few |", "| --- | --- | --- | --- | --- | --- |"]
+    for a, b in PAIRS:
+        (found,) = compare(RESULTS, a, b).found
+        gaps = (found["top1"], found["many"], found["medium"], found["few"])
+        lines.append(f"| `{a}` | `{b}` | {' | '.join(map(_gap, gaps))} |")
+    return "\n".join(lines)
+
+
+def _gap(gap: Gap) -> str:
+    return "n/a" if gap["difference"] is None else f"{gap['difference']:+.1f} [{gap['low']:+.1f}, {gap['high']:+.1f}]"
+
+
+def written() -> str:
+    """README.md as it should be."""
+    text = README.read_text(encoding="utf-8")
+    for name, part in (("leaderboard", leaderboard()), ("comparisons", comparisons())):
+        begin, end = f"<!-- {name}: made by `make leaderboard` -->", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{part}\n\n{end}{rest.split(end)[1]}"
+    return text
 
 
 def main() -> int:
