@@ -48,6 +48,7 @@ def test_a_convolution_rate_is_a_rate():
     assert 1e8 < slow < 1e13
 
 
+@pytest.mark.slow
 def test_two_loops_take_turns():
     import pace
 
