@@ -20,9 +20,9 @@ def load(folder: Path, classes: int) -> Source:
     try:
         train, test = (reader(str(folder), train=part, download=not present) for part in (True, False))
     except (RuntimeError, OSError) as error:
+        faults = _faults(folder / reader.base_folder, reader) if present else ""
         raise LtbenchError(
-            f"CIFAR-{classes} is not to be had in {folder}: {error}"
-            f"{_faults(folder / reader.base_folder, reader) if present else ''}\n"
+            f"CIFAR-{classes} is not to be had in {folder}: {faults or error}\n"
             f"Give the folder that holds {reader.base_folder}/ with --data DIR or $LTBENCH_DATA, "
             f"or fetch {reader.url} and unpack it there (md5 {reader.tgz_md5})."
         ) from error
@@ -32,7 +32,7 @@ def load(folder: Path, classes: int) -> Source:
 
 
 def _faults(folder: Path, reader: Any) -> str:
-    """In brackets, the files that are absent, or whose md5 is not the official one; "" where none is."""
+    """The files that are absent, or whose md5 is not the official one."""
     from torchvision.datasets.utils import check_integrity
 
     official = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
@@ -40,4 +40,4 @@ def _faults(folder: Path, reader: Any) -> str:
     other = [name for name, md5 in official if name not in absent and not check_integrity(str(folder / name), md5)]
     said = [f"absent: {', '.join(absent)}"] if absent else []
     said += [f"of another md5 than the official file's: {', '.join(other)}"] if other else []
-    return f" ({'; '.join(said)})" if said else ""
+    return "; ".join(said)
