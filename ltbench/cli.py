@@ -319,4 +319,4 @@ def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, setti
     if format == "json":
         print(json.dumps(items, indent=1, ensure_ascii=False))
     else:
-        listing.show_plan(items, [row for row in plan.rows if row.skip], _console())
+        listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, _console())
