@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,11 @@ from typing import Any, NamedTuple
 from . import paired, published
 from . import record as records
 from .columns import COLUMNS
-from .data.spec import is_resampled
 from .errors import LtbenchError, unknown
-from .keys import digest
 from .record import PlanFile, Record, Row
 from .rescore import adjusted, logits_of
 from .schema import Adjusted, Status, TableRow
-from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, summary
+from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, is_resampled, summary
 
 
 @dataclass(frozen=True)
@@ -194,10 +193,10 @@ class _Suite:
 
 def _prints(runs: Sequence[Record]) -> dict[str, str]:
     """The fingerprints that all runs have in common; of several draws, the hash of theirs."""
-    each = [run.data.fingerprints for run in runs]
+    each = {part: [run.data.fingerprints[part] for run in runs] for part in runs[0].data.fingerprints}
     return {
-        part: value if len({e[part] for e in each}) == 1 else digest([e[part] for e in each])
-        for part, value in each[0].items()
+        part: prints[0] if len(set(prints)) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
+        for part, prints in each.items()
     }
 
 

@@ -15,10 +15,11 @@ from ltbench import listing, plan, record, suite, tables
 from ltbench.data import dataset, pack
 from ltbench.data.dataset import cut, open_dataset
 from ltbench.data.source import Source
-from ltbench.data.spec import DataSpec, is_resampled
+from ltbench.data.spec import DataSpec
 from ltbench.data.subset import expected_overlap, longtail_rows, nearest_groups
 from ltbench.errors import LtbenchError
 from ltbench.longtail import profile_counts
+from ltbench.scores import is_resampled
 
 FEW = settings(deadline=None, max_examples=40)
 LABELS = np.repeat(np.arange(4), 60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,11 +46,6 @@ class DataSpec:
         if self.draws is None:
             return (self,)
         return tuple(replace(self, draws=None, draw=i) for i in range(self.draws))
-
-
-def is_resampled(label: str) -> bool:
-    """Whether a data label stands for several draws, so that a row's runs are draws and not seeds alone."""
-    return re.search(r"[( ]draws=\d+\)$", label) is not None
 
 
 def data_folder(given: str | Path | None) -> Path:

@@ -1,0 +1,200 @@
+"""Bias and variance of the runs of one method over training sets. Torch-free.
+
+Shapes: R runs, M test images of one class, C classes, B bootstrap replicates. Three decompositions of what a run does:
+
+- of 0-1 loss (Domingos 2000): the main prediction of an image is the class that most runs say; bias is whether it is
+  wrong, variance the share of runs that say another class. Variance hurts where the main prediction is right and may
+  help where it is wrong: error = bias + net variance. Where several classes have most votes, each of them is the main
+  prediction with the same probability, and all figures are expected values over that choice.
+- of 0-1 loss (Kohavi and Wolpert 1996): variance is half the probability that two runs disagree; error = bias +
+  variance.
+- of squared error, on probabilities (the Brier score): variance is half the expected squared distance of two runs'
+  probabilities; error = bias + variance, bias being the squared distance of the mean probabilities from the truth.
+
+The last two are estimated without bias, from pairs of different runs: they do not shrink or grow with the number of
+runs (and where there is next to no bias, its estimate may be a little below 0). The first one needs its main
+prediction, which few runs tell badly: compare it between rows of equally many runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import student
+
+VOTES = ("error", "bias", "variance", "net_variance")
+PAIRS = ("kw_bias", "kw_variance")
+BRIER = ("brier", "brier_bias", "brier_variance")
+RESAMPLES, SEED = 1000, 0
+NORMAL = 1.959964  # the normal distribution's two-sided 95 % point
+Figures = dict[str, np.ndarray]
+
+
+# Of each image
+
+
+def by_votes(predicted: np.ndarray, label: int) -> Figures:
+    """VOTES of each image [M], from the predicted classes [R, M] of images of one class."""
+    runs = np.ones((1, len(predicted)))
+    return {name: value[:, 0] for name, value in _votes(predicted, label, runs).items()}
+
+
+def _votes(predicted: np.ndarray, label: int, weights: np.ndarray) -> Figures:
+    """VOTES [M, B] where run r counts weights[b, r] times; whole numbers, so that ties are seen exactly."""
+    same = predicted[:, None] == predicted[None]  # [R, R, M]
+    first = ~np.tril(same.transpose(2, 0, 1), -1).any(2)  # [M, R] no earlier run says the same
+    cast, total = weights.T.astype("f4"), weights.sum(1)  # [R, B], [B]
+    votes = same.transpose(2, 0, 1).astype("f4") @ cast  # [M, R, B] of the class that run r says
+    most = votes.max(1)
+    tied = (first[:, :, None] & (votes == most[:, None])).sum(1)
+    right = (predicted == label).T.astype("f4") @ cast  # [M, B]
+    main_right = (right == most) / tied  # the probability that the main prediction is right
+    variance, share = 1 - most / total, right / total
+    return {
+        "error": 1 - share,
+        "bias": 1 - main_right,
+        "variance": variance,
+        "net_variance": main_right * variance - (1 - main_right) * share,
+    }
+
+
+def by_squares(probability: np.ndarray, label: int) -> Figures:
+    """BRIER of each image [M], from probabilities [R, M, C] of images of one class; R > 1."""
+    runs = len(probability)
+    truth = np.eye(probability.shape[2])[label]
+    mean = probability.mean(0)
+    variance = ((probability - mean) ** 2).sum((0, 2)) / (runs - 1)
+    return {
+        "brier": ((probability - truth) ** 2).sum(2).mean(0),
+        "brier_bias": ((mean - truth) ** 2).sum(1) - variance / runs,
+        "brier_variance": variance,
+    }
+
+
+def by_pairs(predicted: np.ndarray, label: int, classes: int) -> Figures:
+    """PAIRS of each image [M], from the predicted classes [R, M] of images of one class; R > 1."""
+    squares = by_squares(np.eye(classes)[predicted], label)
+    return {"kw_bias": squares["brier_bias"] / 2, "kw_variance": squares["brier_variance"] / 2}
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities in double precision, over the last axis."""
+    shifted = np.exp(logits.astype(float) - logits.max(-1, keepdims=True).astype(float))
+    return np.asarray(shifted / shifted.sum(-1, keepdims=True))
+
+
+# Of a whole test set
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Of all classes: figures as means over a class's test images, 0 for a class without any; fractions.
+
+    values: quantity -> [C]; replicates: quantity -> [B, C], of the bootstrap; total: [C] test images.
+    """
+
+    runs: int
+    total: np.ndarray
+    values: Mapping[str, np.ndarray]
+    replicates: Mapping[str, np.ndarray]
+
+    def over(self, classes: Sequence[int], name: str) -> tuple[float, np.ndarray] | None:
+        """(a quantity over all test images of these classes, its replicates [B]); None where it is not defined."""
+        chosen = list(classes)
+        images = self.total[chosen].sum()
+        if name not in self.values or not images:
+            return None
+        weights = self.total[chosen] / images
+        return float(self.values[name][chosen] @ weights), self.replicates[name][:, chosen] @ weights
+
+
+def decompose(
+    predicted: np.ndarray, total: Sequence[int], logits: Sequence[np.ndarray] | None = None, many: Sequence[int] = ()
+) -> Decomposition:
+    """Of predicted classes [R, images] in class order; BRIER only with the logits [images, C] of each run.
+
+    Of one run only the error is known. `to_many` is the share of images that are wrong and taken for a class of `many`.
+    The bootstrap draws runs and the images of each class with replacement, each on its own as they are crossed, from a
+    fixed seed: two methods of equally many runs get the same draws, so that their difference is paired.
+    """
+    runs, classes = len(predicted), len(total)
+    random = np.random.default_rng(SEED)
+    drawn = _drawn_runs(random, runs)
+    ends = np.cumsum(total)
+    is_many = np.isin(np.arange(classes), list(many))
+    values: dict[str, np.ndarray] = {}
+    replicates: dict[str, np.ndarray] = {}
+    for label, (end, images) in enumerate(zip(ends, total, strict=True)):
+        if not images:
+            continue
+        part = slice(int(end) - images, int(end))
+        chances = None if logits is None else softmax(np.stack([one[part] for one in logits]))
+        weights = random.multinomial(images, [1 / images] * images, size=len(drawn)).T / images  # [M, B]
+        point, moved = _of_class(predicted[:, part], label, chances, is_many, drawn)
+        for name, value in point.items():
+            values.setdefault(name, np.zeros(classes))[label] = value.mean()
+            replicates.setdefault(name, np.zeros((len(drawn), classes)))[:, label] = (moved[name] * weights).sum(0)
+    return Decomposition(runs, np.asarray(total), values, replicates)
+
+
+def _drawn_runs(random: np.random.Generator, runs: int) -> np.ndarray:
+    """[B, R] how often each run is drawn; where there are several, at least two different ones."""
+    drawn = random.multinomial(runs, [1 / runs] * runs, size=RESAMPLES)
+    while runs > 1 and (alone := (drawn > 0).sum(1) < 2).any():
+        drawn[alone] = random.multinomial(runs, [1 / runs] * runs, size=int(alone.sum()))
+    return drawn
+
+
+def _of_class(
+    predicted: np.ndarray, label: int, chances: np.ndarray | None, is_many: np.ndarray, drawn: np.ndarray
+) -> tuple[Figures, Figures]:
+    """(figures [M], their replicates over runs [M, B]) of the images of one class."""
+    shares = (drawn / drawn.sum(1, keepdims=True)).T  # [R, B]
+    wrongly = (is_many[predicted] & (predicted != label)).astype(float).T  # [M, R]
+    point, moved = {"to_many": wrongly.mean(1)}, {"to_many": wrongly @ shares}
+    if len(predicted) == 1:
+        error = (predicted != label).astype(float).T
+        return point | {"error": error[:, 0]}, moved | {"error": error @ shares}
+    point |= by_votes(predicted, label) | by_pairs(predicted, label, len(is_many))
+    moved |= _votes(predicted, label, drawn)
+    apart = (predicted[:, None] != predicted[None]).transpose(2, 0, 1) / 2
+    moved["kw_variance"] = _over_pairs(apart, drawn)
+    moved["kw_bias"] = moved["error"] - moved["kw_variance"]
+    if chances is not None:
+        point |= by_squares(chances, label)
+        errors = ((chances - np.eye(chances.shape[2])[label]) ** 2).sum(2).T  # [M, R]
+        moved["brier"] = errors @ shares
+        moved["brier_variance"] = _over_pairs(_distances(chances), drawn)
+        moved["brier_bias"] = moved["brier"] - moved["brier_variance"]
+    return point, moved
+
+
+def _distances(chances: np.ndarray) -> np.ndarray:
+    """[M, R, R] half the squared distance of two runs' probabilities [R, M, C]."""
+    rows = chances.transpose(1, 0, 2)
+    products = rows @ rows.transpose(0, 2, 1)
+    norms = np.einsum("mrr->mr", products)
+    return np.asarray((norms[:, :, None] + norms[:, None]) / 2 - products)
+
+
+def _over_pairs(apart: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """[M, B] the mean of apart [M, R, R] over pairs of different runs, run r counting drawn[b, r] times."""
+    pairs = drawn[:, :, None] * drawn[:, None] * (1 - np.eye(drawn.shape[1]))  # [B, R, R]
+    pairs /= pairs.sum((1, 2), keepdims=True)
+    return np.asarray(apart.reshape(len(apart), -1) @ pairs.reshape(len(pairs), -1).T)
+
+
+def interval(value: float, replicates: np.ndarray, runs: int) -> tuple[float, float] | None:
+    """The 95 % interval of a value by its replicates [B]; None for fewer than three runs, which tell no spread.
+
+    The replicates' distances from their own mean: a majority of drawn runs is another thing than one of all runs. They
+    are widened by sqrt(R / (R - 1)) and Student's quantile, as a bootstrap of few runs is too narrow.
+    """
+    if runs < 3:
+        return None
+    wider = student.quantile(runs - 1) / NORMAL * (runs / (runs - 1)) ** 0.5
+    low, high = value + wider * np.percentile(replicates - replicates.mean(), [2.5, 97.5])
+    return float(low), float(high)
