@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from .errors import LtbenchError
-from .reading import FormatOption, RunsOption, compare, table
+from .reading import FormatOption, RunsOption, analyze, compare, table
 from .reading import console as _console
 from .reading import one_of as _one_of
 
@@ -140,6 +140,7 @@ def plan_command(
 
 app.command()(table)
 app.command()(compare)
+app.command()(analyze)
 
 
 @app.command("list")

@@ -84,6 +84,33 @@ def compare(
         print(*([""] if i else []), *map(plain, comparing.lines(one)), sep="\n")
 
 
+def analyze(
+    results: ResultsArgument,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the figures and analysis.csv there.")] = None,
+    format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json", help="How to print.")] = "text",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Bias, variance and hard negatives of each row, over its draws of the training set."""
+    from . import analysis, analysis_writers
+
+    one_of("--format", format, analysis_writers.FORMATS)
+    found = analysis.analyze(results, runs)
+    if out:
+        from . import bias_variance_figure
+        from .record import write_atomically
+
+        write_atomically(out / "analysis.csv", analysis_writers.render(found, "csv"))
+        for path in bias_variance_figure.write(found.blocks, out):
+            print(path, file=sys.stderr)
+    if format == "text":
+        analysis_writers.show(found, console())
+    else:
+        sys.stdout.write(analysis_writers.render(found, format))
+    for refusal in found.refused:
+        print(f"refused: {refusal}", file=sys.stderr)
+    raise typer.Exit(1 if found.refused else 0)
+
+
 # What the commands share
 
 
