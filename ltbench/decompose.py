@@ -93,7 +93,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 class Decomposition:
     """Of all classes: figures as means over a class's test images, 0 for a class without any; fractions.
 
-    values: quantity -> [C]; replicates: quantity -> [B, C], of the bootstrap; total: [C] test images.
+    values: quantity -> [C]; total: [C] test images; replicates: quantity -> [3, B, C], of the bootstrap over runs and
+    images, over runs alone, over images alone.
     """
 
     runs: int
@@ -102,13 +103,13 @@ class Decomposition:
     replicates: Mapping[str, np.ndarray]
 
     def over(self, classes: Sequence[int], name: str) -> tuple[float, np.ndarray] | None:
-        """(a quantity over all test images of these classes, its replicates [B]); None where it is not defined."""
+        """(a quantity over all test images of these classes, its replicates [3, B]); None where it is not defined."""
         chosen = list(classes)
         images = self.total[chosen].sum()
         if name not in self.values or not images:
             return None
         weights = self.total[chosen] / images
-        return float(self.values[name][chosen] @ weights), self.replicates[name][:, chosen] @ weights
+        return float(self.values[name][chosen] @ weights), self.replicates[name][..., chosen] @ weights
 
 
 def decompose(
@@ -136,7 +137,10 @@ def decompose(
         point, moved = _of_class(predicted[:, part], label, chances, is_many, drawn)
         for name, value in point.items():
             values.setdefault(name, np.zeros(classes))[label] = value.mean()
-            replicates.setdefault(name, np.zeros((len(drawn), classes)))[:, label] = (moved[name] * weights).sum(0)
+            kept = replicates.setdefault(name, np.zeros((3, len(drawn), classes)))
+            kept[0, :, label] = (moved[name] * weights).sum(0)
+            kept[1, :, label] = moved[name].mean(0)
+            kept[2, :, label] = value @ weights
     return Decomposition(runs, np.asarray(total), values, replicates)
 
 
@@ -188,13 +192,22 @@ def _over_pairs(apart: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def interval(value: float, replicates: np.ndarray, runs: int) -> tuple[float, float] | None:
-    """The 95 % interval of a value by its replicates [B]; None for fewer than three runs, which tell no spread.
+    """The 95 % interval of a value by its replicates [3, B]; None for fewer than three runs, which tell no spread.
 
-    The replicates' distances from their own mean: a majority of drawn runs is another thing than one of all runs. They
-    are widened by sqrt(R / (R - 1)) and Student's quantile, as a bootstrap of few runs is too narrow.
+    Taken from the replicates' distances from their own mean, as a majority of drawn runs is another thing than one of
+    all. Drawing runs and images counts the chance of a single answer three times (Owen 2007): what the two drawn apart
+    leave over of the variance tells how much that is, and it is counted once. A bootstrap of few runs is too narrow: the
+    runs' part is taken R / (R - 1) times, and the whole has Student's quantile with Satterthwaite's degrees of freedom.
     """
     if runs < 3:
         return None
-    wider = student.quantile(runs - 1) / NORMAL * (runs / (runs - 1)) ** 0.5
-    low, high = value + wider * np.percentile(replicates - replicates.mean(), [2.5, 97.5])
+    both, of_runs, of_images = replicates.var(1).tolist()
+    if both <= 1e-18:
+        return value, value
+    answers = max(both - of_runs - of_images, 0.0) / 2
+    of_runs *= runs / (runs - 1)
+    variance = max(of_runs + of_images - answers, of_runs, of_images)
+    freedom = int(min((runs - 1) * (variance / of_runs) ** 2, 1000)) if of_runs > 1e-18 else 1000
+    wider = student.quantile(freedom) / NORMAL * (variance / both) ** 0.5
+    low, high = value + wider * np.percentile(replicates[0] - replicates[0].mean(), [2.5, 97.5])
     return float(low), float(high)
