@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import errno
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -14,39 +14,38 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .record import write_atomically
-from .rescore import MANIFEST, stored
+from . import manifest
+from .manifest import MANIFEST, UNREADABLE, DamagedError
+from .record import flush_folder, write_atomically
 from .trainer import Progress
 
 KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
-
-
-class DamagedError(Exception):
-    """A checkpoint whose files are not those that its manifest names."""
+_UNREADABLE = (*UNREADABLE, safetensors.SafetensorError)
 
 
 def save(folder: Path, key: str, progress: Progress, tensors: dict[str, Tensor]) -> Path:
     """Write folder/step-<n> for the run of that key, then drop all but the last two. Raises OSError."""
-    final = folder / f"step-{progress.step:08d}"
+    final = folder / name(progress.step)
     work = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    _drop_stumps(folder)
     try:
+        work.mkdir(parents=True)
         save_tensors(work / TENSORS, tensors)
         state = {k: v for k, v in asdict(progress).items() if k != "sums"}
         write_atomically(work / STATE, json.dumps(state))
-        hashes = {name: _sha256(work / name) for name in (TENSORS, STATE)}
-        write_atomically(work / MANIFEST, json.dumps({"key": key, "sha256": hashes}))
+        manifest.write(work, key, (TENSORS, STATE))
         if final.exists():
             shutil.rmtree(final)
         work.rename(final)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    _flush_folder(folder)
-    for old in _found(folder)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    flush_folder(folder)
+    here = _found(folder)
+    later = here[: here.index(final)]  # damaged ones, or the run would have gone on from them
+    for other in (*later, *here[len(later) + KEPT :]):
+        shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -63,18 +62,15 @@ def load(folder: Path, key: str) -> tuple[Progress, dict[str, Tensor], list[str]
 
 
 def _load_one(path: Path, key: str) -> tuple[Progress, dict[str, Tensor]]:
+    manifest.verify(path, key, (TENSORS, STATE))
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["key"] != key:
-            raise DamagedError("its manifest is another run's")
-        for name in (TENSORS, STATE):
-            if _sha256(path / name) != manifest["sha256"][name]:
-                raise DamagedError(f"{name} contradicts its sha256")
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if path.name != name(state["step"]):
+            raise DamagedError("it bears the name of another step")
         tensors = load_file(path / TENSORS)
         sums = {name.removeprefix("sums."): value for name, value in tensors.items() if name.startswith("sums.")}
         return Progress(sums=sums, **state), tensors
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except _UNREADABLE as error:
         raise DamagedError(f"{type(error).__name__}: {error}") from None
 
 
@@ -84,34 +80,46 @@ def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors, flushed to the disk. Raises OSError with the path where there is no room."""
+    """Write tensors as safetensors, flushed to the disk. Raises OSError that says what was needed and what was free."""
     try:
         # cloned: safetensors refuses tensors that share their memory
         save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, path)
-    except safetensors.SafetensorError as error:  # how safetensors tells of a full disk
-        raise OSError(f"{path}: {error}") from error
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    except (safetensors.SafetensorError, OSError) as error:  # the former is how safetensors tells of a full disk
+        need = sum(value.nbytes for value in tensors.values())
+        raise no_room(path, need, error) from error
+    os.chmod(path, 0o644)  # safetensors makes it private; runs may be shared
+
+
+def no_room(path: Path, need: int, error: Exception) -> OSError:
+    """The error of a file of `need` bytes that could not be written."""
+    said = re.search(r"os error (\d+)", str(error))
+    number = getattr(error, "errno", None) or (int(said[1]) if said else errno.EIO)
+    free = shutil.disk_usage(path.parent).free
+    text = f"{os.strerror(number)} ({need / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free)"
+    return OSError(number, text, str(path))
+
+
+def name(step: int) -> str:
+    """The folder of a checkpoint."""
+    return f"step-{step:08d}"
+
+
+def _drop_stumps(folder: Path) -> None:
+    """Remove what a kill left of a checkpoint that was being written."""
+    for path in folder.glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of which a run's folder holds a checkpoint, whole or not, newest first."""
+    return [int(path.name[5:]) for path in _found(folder) if path.name[5:].isdecimal()]
 
 
 def _found(folder: Path) -> list[Path]:
     """The checkpoints in folder, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can flush a folder."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # What a finished run leaves: its weights for its children, its logits for re-scoring
@@ -124,13 +132,13 @@ def save_final(folder: Path, key: str, files: dict[str, dict[str, Tensor]]) -> N
     names = [f"{name}.safetensors" for name in files]
     for name, tensors in zip(names, files.values(), strict=True):
         save_tensors(folder / name, tensors)
-    hashes = {name: _sha256(folder / name) for name in names}
-    write_atomically(folder / MANIFEST, json.dumps({"key": key, "sha256": hashes}))
+    manifest.write(folder, key, names)
 
 
 def drop_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run that has its record."""
-    for path in (*_found(folder), *folder.glob(".step-*")):  # the latter: killed while they were written
+    _drop_stumps(folder)
+    for path in _found(folder):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -141,8 +149,8 @@ def forget_final(folder: Path) -> None:
 
 def load_final(folder: Path, key: str, name: str) -> dict[str, Tensor] | None:
     """The tensors of name.safetensors of that finished run; None where they are absent, damaged or another run's."""
-    path = stored(folder, key, f"{name}.safetensors")
     try:
-        return load_file(path) if path else None
-    except (OSError, safetensors.SafetensorError):
+        manifest.verify(folder, key, only=f"{name}.safetensors")
+        return load_file(folder / f"{name}.safetensors")
+    except (DamagedError, *_UNREADABLE):
         return None

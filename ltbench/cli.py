@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from .errors import LtbenchError
-from .reading import FormatOption, RunsOption, analyze, compare, table
+from .reading import FormatOption, ResultsArgument, RunsOption, analyze, compare, plot, report, table
 from .reading import console as _console
 from .reading import one_of as _one_of
 
@@ -49,12 +52,16 @@ def main() -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        # the reader of our output went away (`ltbench table | head`): no fault, and nobody left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_reader_go()
         sys.exit(0)
     except OSError as error:
         print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _let_reader_go() -> None:
+    """The reader of our output went away (`ltbench table | head`): no fault, and nobody left to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _survive_plain_terminals() -> None:
@@ -96,6 +103,7 @@ def run(
     main_process = int(os.environ.get("RANK", "0")) == 0
     if main_process:
         _write_plan(plan, settings)
+        _check_room(*((settings.results / plan.suite.name, settings.runs) if why else ()))
     todo = [plan.runs[key] for key in why]
     signals = pool.Signals()
     console = _console(stderr=True, quiet=not main_process)
@@ -103,12 +111,16 @@ def run(
         ended = pool.carry_out(
             todo, plan.runs, settings, jobs=jobs or _default_jobs(settings.device), plugins=plugin or [],
             report=screen.hear, signals=signals,
-        ) if todo else {}  # fmt: skip
+        )  # fmt: skip
     if signals.got is not None:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print("interrupted: the same command goes on from here", file=sys.stderr)
         raise typer.Exit(pool.EXIT[signals.got])  # type: ignore[index]
     if main_process:
-        _show_table(settings.results / plan.suite.name)
+        try:
+            _show_table(settings.results / plan.suite.name)
+        except BrokenPipeError:
+            _let_reader_go()
     statuses = [ended.get(key) or _status_of(carry.done(spec, settings)) for key, spec in chosen.items()]
     raise typer.Exit(0 if all(status == "complete" for status in statuses) else 1)
 
@@ -141,6 +153,8 @@ def plan_command(
 app.command()(table)
 app.command()(compare)
 app.command()(analyze)
+app.command()(plot)
+app.command()(report)
 
 
 @app.command("list")
@@ -193,6 +207,29 @@ def check(
             f"{'ok  ' if result.passed else 'FAIL'}  {result.name}{result.detail}", markup=False, highlight=False
         )
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def doctor(
+    results: ResultsArgument,
+    runs: RunsOption = Path("runs"),
+    fix: Annotated[bool, typer.Option("--fix", help="Put right what can be; nothing is lost by it.")] = False,
+    plugin: PluginOption = None,
+) -> None:
+    """What is damaged, stale, foreign or left over in a folder of results and its runs, and what to do about it."""
+    _load_plugins(plugin)
+    from . import doctor as doctor_
+
+    found = doctor_.in_order(doctor_.examine(results, runs))
+    if fix:
+        for here in found.values():
+            for finding in here:
+                if finding.fix:
+                    finding.fix()
+    for line in doctor_.report(found, fix):
+        print(line)
+    wrong = [finding for kind, here in found.items() if kind.wrong for finding in here]
+    raise typer.Exit(1 if any(not (fix and finding.fix) for finding in wrong) else 0)
 
 
 @data_app.command("show")
@@ -296,12 +333,38 @@ def _default_jobs(device: str) -> int:
 def _write_plan(plan: Plan, settings: Settings) -> None:
     """results/<suite>/plan.json: all rows of the file; those of a --set beside them."""
     from . import record as records
+    from .leases import Leases
 
     folder, new = settings.results / plan.suite.name, plan.file()
+    with _writing(folder):
+        if not (plan.suite.merged and (folder / "plan.json").is_file()):
+            records.write_plan(new, folder)
+            return
+        before = records.read_plan(folder)
+        if records.merged(before, new) == before:
+            return
+        leases = Leases()
+        try:
+            with leases.waiting(folder):  # another runner may be adding its rows
+                records.write_plan(records.merged(records.read_plan(folder), new), folder)
+        finally:
+            leases.close()
+
+
+def _check_room(*folders: Path) -> None:
+    """Raises LtbenchError where a folder cannot be written to, before hours are spent on what could not be kept."""
+    for folder in folders:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(4096))
+                file.flush()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        if plan.suite.merged and (folder / "plan.json").is_file():
-            new = records.merged(records.read_plan(folder), new)
-        records.write_plan(new, folder)
+        yield
     except OSError as error:
         raise LtbenchError(f"{folder}: cannot be written: {error.strerror or error}") from None
 

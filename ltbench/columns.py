@@ -43,6 +43,8 @@ def _top(row: TableRow) -> str:
     shown = plus_minus(row["top1"]["mean"], row["top1"]["ci95"])
     if row["status"] == "complete":
         return shown
+    if row["status"] == "partial" and not row["n"]:
+        return "n/a"  # complete, but without what it would have to be re-scored from
     value = f"{shown} " if row["n"] else ""
     return value + (f"({row['n']} of {row['asked']})" if row["status"] == "partial" else row["status"])
 

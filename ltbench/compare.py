@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import TypedDict
 
@@ -76,16 +76,25 @@ class Comparison(TypedDict):
     lost: list[ClassGap]
 
 
-def compare(results: Path, a: str, b: str) -> list[Comparison]:
-    """A and B in every block that has both. Raises LtbenchError where there is none, or no seed that both have."""
+class Compared(NamedTuple):
+    """A and B in every block that has both, and which records of those suites were refused, and why."""
+
+    found: list[Comparison]
+    refused: list[str]
+
+
+def compare(results: Path, a: str, b: str) -> Compared:
+    """A and B head to head. Raises LtbenchError where no block has both, or no seed is complete in both."""
     found: list[Comparison] = []
+    refused: list[str] = []
     labels: dict[str, None] = {}
     reasons: list[str] = []
     for folder in records.suite_folders(results):
         plan = records.read_plan(folder)
         labels |= dict.fromkeys(row.label for row in plan.rows)
         pairs = _pairs(plan, a, b)
-        runs = records.read_folder(folder)[0] if pairs else {}
+        runs, bad = records.read_folder(folder) if pairs else ({}, [])
+        refused += bad
         for ours, theirs in pairs:
             shared = _shared(ours, theirs, runs)
             if shared:
@@ -99,7 +108,7 @@ def compare(results: Path, a: str, b: str) -> list[Comparison]:
         raise LtbenchError(f"compare: {a} and {b} are the same row")
     if not found:
         raise LtbenchError(f"compare: {'; '.join(reasons) or f'{a} and {b} stand in no block together'}")
-    return found
+    return Compared(found, refused)
 
 
 def _pairs(plan: PlanFile, a: str, b: str) -> list[tuple[Row, Row]]:

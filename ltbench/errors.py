@@ -16,6 +16,13 @@ class LtbenchError(Exception):
     """A mistake of the user's (file, option, data): printed as one message without traceback, exit code 2."""
 
 
+def told(error: BaseException) -> str:
+    """An error in one line: the file and what the system said of it, or its own text."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def near(name: str, allowed: Iterable[str]) -> str:
     """Return "did you mean 'experts'?" for the allowed name closest to `name`, or "" when none is close.
 

@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from .data.memory import Images
 from .method import Method, Prediction
@@ -59,7 +58,7 @@ def evaluate(method: Method, test: Images, accelerator: Accelerator) -> Evaluati
     mine: list[tuple[int, Prediction, float]] = []
     for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
         image = test.batch(batches[i]).image
-        with accelerator.autocast(), FlopCounterMode(display=False) as counter:
+        with accelerator.autocast(), _counter() as counter:
             prediction = method.predict(image)
         mine.append((i, _on_cpu(prediction), counter.get_total_flops() / 2))
     everyone = sorted(gather_object(mine), key=lambda part: part[0])
@@ -75,6 +74,13 @@ def evaluate(method: Method, test: Images, accelerator: Accelerator) -> Evaluati
     )
 
 
+def _counter() -> Any:
+    """Counts operations while it is open."""
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton along: only where something is evaluated
+
+    return FlopCounterMode(display=False)
+
+
 def _on_cpu(p: Prediction) -> Prediction:
     """The prediction on the CPU, in fp32; members as the class [B, E] that each predicts."""
     members = None if p.members is None else p.members.argmax(2).T.cpu()
@@ -86,7 +92,7 @@ def dense_macs(method: Method, images: Images, accelerator: Accelerator) -> floa
     """Multiply-adds of convolutions and linear layers for one image, no part skipped."""
     method.eval()
     image = images.batch(torch.arange(1)).image
-    with accelerator.autocast(), FlopCounterMode(display=False) as counter:
+    with accelerator.autocast(), _counter() as counter:
         method.dense(image)
     return counter.get_total_flops() / 2
 

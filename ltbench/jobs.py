@@ -8,20 +8,25 @@ import multiprocessing.connection
 import multiprocessing.resource_tracker
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from . import runs
-from .errors import LtbenchError
+from .claims import Claims
+from .errors import LtbenchError, told
+from .leases import Holder
 from .plan import RunSpec
-from .record import Status
+from .record import Record, Status
 from .runs import Event, Report, Settings
 from .trainer import Interrupted
 
 EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}  # SIGUSR1: preempted, run again
+LOOK = 1.0  # seconds between two looks at a run that another runner is at
 # glibc gives large blocks back to the system at once and faults every page anew; kept, fp32 trains a sixth faster
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
 
@@ -64,6 +69,8 @@ def carry_out(
     """Carry out the runs of todo, parents first; key -> status of those that ended. Stops early where signalled."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return _here(todo, plan, settings, report, signals)
+    if not todo:
+        return {}
     os.environ.update({key: os.environ.get(key, value) for key, value in MALLOC.items()})
     pool = _Pool(by_urgency(todo), plan, settings, plugins, report, signals)
     try:
@@ -85,17 +92,60 @@ def by_urgency(todo: Sequence[RunSpec]) -> list[RunSpec]:
 def _here(
     todo: Sequence[RunSpec], plan: Mapping[str, RunSpec], settings: Settings, report: Report, stop: Signals
 ) -> dict[str, Status]:
-    """One after another in this process, which is one of several that train each run together."""
+    """One after another in this process, which is one of several that train each run together.
+
+    The first process claims the runs, and the others do as it says.
+    """
+    runs.make_accelerator(settings.device, "fp32")  # the processes find each other
+    # another runner may have ended a run between two processes' looks at what is left
+    todo = [plan[key] for key in runs.agreed([spec.key for spec in todo])]
+    claims = Claims(todo, settings) if os.environ.get("RANK", "0") == "0" else None
     ended: dict[str, Status] = {}
-    for spec in todo:
-        runs.wait_for_all()  # a child's weights are written by the first process alone
-        try:
-            ended[spec.key] = runs.execute(
-                spec, runs.parents_of(spec, plan), settings, report, lambda: bool(stop)
-            ).status
-        except Interrupted:
-            break
+    waiting, seen = list(todo), set[str]()
+    try:
+        while waiting:
+            for spec in _ready_among(waiting):
+                answer = runs.agreed(claims.take(spec) if claims else None)
+                if isinstance(answer, Holder):
+                    if spec.key not in seen:
+                        report(_elsewhere(spec, answer))
+                    seen.add(spec.key)
+                    continue
+                waiting.remove(spec)
+                if answer:
+                    ended[spec.key] = answer.status
+                    report(_by_others(spec, answer))
+                    break
+                parents = runs.parents_of(spec, plan)
+                ended[spec.key] = runs.execute(spec, parents, settings, report, lambda: bool(stop)).status
+                if claims:
+                    claims.give_back(spec)
+                break
+            else:  # others are at all of them
+                time.sleep(LOOK)
+                if runs.agreed(bool(stop)):
+                    break
+    except Interrupted:
+        pass
+    finally:
+        if claims:
+            claims.close()
     return ended
+
+
+def _ready_among(waiting: Sequence[RunSpec], begun: Sequence[RunSpec] = ()) -> list[RunSpec]:
+    """Those that start from nothing that waits or is under way."""
+    unfinished = {spec.key for spec in (*waiting, *begun)}
+    return [spec for spec in waiting if not unfinished & {parent.key for parent in spec.parents.values()}]
+
+
+def _elsewhere(spec: RunSpec, holder: Holder) -> Event:
+    return Event(spec.key, "elsewhere", f"another runner is at it: {holder}")
+
+
+def _by_others(spec: RunSpec, found: Record) -> Event:
+    reason = f": {found.reason}" if found.reason else ""
+    return Event(spec.key, "finished", f"{found.status}{reason} (by another runner)", status=found.status)
 
 
 @dataclass
@@ -103,6 +153,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     spec: RunSpec | None = None  # what it is at
+    told: bool = False  # to stop, since another runner has taken its run over
 
 
 class _Pool:
@@ -121,6 +172,9 @@ class _Pool:
         self.report, self.signals = report, signals
         self.ended: dict[str, Status] = {}
         self.workers: list[_Worker] = []
+        self.claims = Claims(todo, settings)
+        self.looked: dict[str, float] = {}  # key -> when another runner was last seen at it
+        self.oom_kills = oom_kills()
 
     def run(self, jobs: int) -> dict[str, Status]:
         self.workers = [self._start(number) for number in range(jobs)]
@@ -132,6 +186,7 @@ class _Pool:
                 for worker in self.workers:
                     with contextlib.suppress(OSError):  # it has died meanwhile
                         worker.pipe.send(None)  # anything in the pipe means: stop at the next step
+            self._stop_what_is_lost()
             self._deal()
             for worker in self._ready():
                 self._hear(worker)
@@ -146,6 +201,7 @@ class _Pool:
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+        self.claims.close()
 
     def _start(self, number: int) -> _Worker:
         context = multiprocessing.get_context("spawn")
@@ -162,29 +218,54 @@ class _Pool:
         return _Worker(process, ours)
 
     def _deal(self) -> None:
-        """Give each idle worker the first waiting run whose parents are ready."""
+        """Give each idle worker the first waiting run whose parents are ready and which no other runner is at."""
         for worker in self.workers:
-            while worker.spec is None and not self.signals:
-                spec = next((spec for spec in self.waiting if self._may_begin(spec)), None)
+            while not (worker.spec or worker.told or self.signals):
+                ready = _ready_among(self.waiting, [other.spec for other in self.workers if other.spec])
+                spec = next((spec for spec in ready if self._claimed(spec, worker)), None)
                 if spec is None:
                     break
                 self.waiting.remove(spec)
                 failed = [p.label for p in spec.parents.values() if self._status(p.key) != "complete"]
                 if failed:
-                    self._end(runs.give_up(spec, f"it starts from {failed[0]}, which is not complete", self.settings))
+                    self._give_up(spec, f"it starts from {failed[0]}, which is not complete")
                     continue
                 worker.spec = spec
                 with contextlib.suppress(OSError):  # it has died: the end of its pipe is heard next
                     worker.pipe.send((spec, runs.parents_of(spec, self.plan)))
 
+    def _claimed(self, spec: RunSpec, worker: _Worker) -> bool:
+        """Whether a run is ours to carry out now; what others are at or have done is noted."""
+        if time.monotonic() < self.looked.get(spec.key, -LOOK) + LOOK:
+            return False
+        try:
+            answer = self.claims.take(spec, worker.process.pid or 0)
+        except (OSError, LtbenchError) as error:
+            self.waiting.remove(spec)
+            self._give_up(spec, told(error))
+            return False
+        if isinstance(answer, Holder):
+            if spec.key not in self.looked:
+                self.report(_elsewhere(spec, answer))
+            self.looked[spec.key] = time.monotonic()
+        elif answer:
+            self.waiting.remove(spec)
+            self.ended[spec.key] = answer.status
+            self.report(_by_others(spec, answer))
+        return answer is None
+
+    def _stop_what_is_lost(self) -> None:
+        """A run that another runner has taken over is left to it."""
+        for worker in self.workers:
+            if worker.spec and not worker.told and self.claims.lost(worker.spec):
+                worker.told = True
+                with contextlib.suppress(OSError):
+                    worker.pipe.send(None)
+
     def _status(self, key: str) -> Status:
         """How a parent ended, now or in an earlier command."""
         before = None if key in self.ended else runs.done(self.plan[key], self.settings)
         return before.status if before else self.ended.get(key, "failed")
-
-    def _may_begin(self, spec: RunSpec) -> bool:
-        unfinished = {w.key for w in self.waiting} | {worker.spec.key for worker in self.workers if worker.spec}
-        return not any(parent.key in unfinished for parent in spec.parents.values())
 
     def _ready(self) -> list[_Worker]:
         """The workers that have something to say, or have died; waits a moment for one."""
@@ -201,26 +282,51 @@ class _Pool:
             self.report(said)
             return
         key, status = said
-        worker.spec = None
+        spec, worker.spec = worker.spec, None
+        assert spec is not None and spec.key == key
+        self.claims.give_back(spec)
         if status is not None:
             self.ended[key] = status
+        elif not self.signals:  # taken over: it is for the other to end it
+            self.waiting.append(spec)
 
     def _bury(self, worker: _Worker) -> None:
         """A worker died in its run, as the system kills one that takes too much memory: another takes its place."""
         worker.process.join()
         number = self.workers.index(worker)
         if worker.spec and not self.signals:
-            reason = f"its process died (exit code {worker.process.exitcode})"
-            self._end(runs.give_up(worker.spec, reason, self.settings))
+            self._give_up(worker.spec, *self._cause(worker.process.exitcode or 0))
         worker.pipe.close()
         if self.signals or not self.waiting:  # it was told to stop, and did, or nothing is left for another
             self.workers.remove(worker)
         else:
             self.workers[number] = self._start(number)
 
-    def _end(self, record: runs.Record) -> None:
+    def _cause(self, code: int) -> tuple[str, Status]:
+        """Why a worker died, as far as its exit code and the system's count of such kills tell."""
+        if code >= 0:
+            return f"its process died (exit code {code})", "failed"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        before, self.oom_kills = self.oom_kills, oom_kills()
+        if name == "SIGKILL" and self.oom_kills > before:
+            return "host memory ran out: the system killed its process (SIGKILL); fewer --jobs take less", "oom"
+        hint = ", as the system does where memory runs out" if name == "SIGKILL" else ""
+        return f"its process was killed by {name}{hint}", "failed"
+
+    def _give_up(self, spec: RunSpec, reason: str, status: Status = "failed") -> None:
+        """End a run that could not begin or end."""
+        record = runs.give_up(spec, reason, self.settings, status)
+        self.claims.give_back(spec)
         self.ended[record.key] = record.status
         self.report(Event(record.key, "finished", f"{record.status}: {record.reason}", status=record.status))
+
+
+def oom_kills() -> int:
+    """How many processes this machine has killed for want of memory since it was started; 0 where it keeps no count."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    return 0
 
 
 def _work(pipe: Connection, settings: Settings, plugins: Sequence[str], number: int) -> None:
@@ -245,7 +351,7 @@ def _work(pipe: Connection, settings: Settings, plugins: Sequence[str], number: 
             status = runs.execute(spec, parents, settings, _teller(pipe), pipe.poll).status
         except Interrupted:
             status = None
-        except (OSError, LtbenchError) as error:  # the record itself could not be written or read
+        except LtbenchError as error:  # the record that is there could not be read
             status = "failed"
             pipe.send(Event(spec.key, "finished", f"failed: {error}", status="failed"))
         pipe.send((spec.key, status))

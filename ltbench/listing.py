@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .errors import LtbenchError, near
+from .record import FINAL
 
 if TYPE_CHECKING:
     from .data.dataset import Dataset
@@ -173,6 +174,8 @@ def overlap_line(shares: Mapping[str, float | None]) -> str:
 
 # Plan
 
+ENDED = ("done", "diverged", "skipped")
+
 
 def plan_items(
     plan: Plan, chosen: Mapping[str, RunSpec], why: Mapping[str, str], settings: Settings | None
@@ -188,13 +191,32 @@ def plan_items(
         {
             "run": spec.stem, "label": spec.label, "seed": spec.ref.seed, "data": spec.data.label,
             "backbone": spec.backbone, "epochs": spec.recipe.epochs, "why": plan.why[key],
-            "status": why.get(key, "done"),
+            "status": (state := _state(spec, why.get(key), settings))[0],
             "parents": {role: parent.label for role, parent in spec.parents.items()},
             "train_macs": costs.get(key),
             "seconds": None if rate is None or key not in costs else rate * costs[key],
+            "reason": state[1],
         }
         for key, spec in chosen.items()
     ]  # fmt: skip
+
+
+def _state(spec: RunSpec, why: str | None, settings: Settings | None) -> tuple[str, str]:
+    """(done, diverged, running, partial, failed, oom or why it is to be carried out; the reason)."""
+    from . import checkpoints, leases, runs
+
+    if settings is None:
+        return why or "done", ""
+    record, folder = runs.latest(spec, settings), settings.folder(spec)
+    if why is None:
+        return (record.status, record.reason) if record and record.status != "complete" else ("done", "")
+    held = [lease.holder for lease in leases.find(folder) if lease.holder.lives() is not False]
+    if held:
+        return "running", str(held[-1])
+    if steps := checkpoints.steps(folder):
+        failed = f"; {record.status}: {record.reason}" if record and record.reason else ""
+        return "partial", f"stopped at step {steps[0]}{failed}"
+    return (record.status, record.reason) if record and record.status not in FINAL else (why, "")
 
 
 def _cost(spec: RunSpec, settings: Settings) -> float:
@@ -233,11 +255,11 @@ def show_plan(
         wide = 25 if title == "run" else None
         table.add_column(title, justify="right" if right else "left", min_width=wide, no_wrap=right)
     for item in found:
-        time = "" if item["seconds"] is None or item["status"] == "done" else duration(item["seconds"])
+        time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
         reasons = "; ".join(item["why"])
         table.add_row(Text(item["label"]), str(item["seed"]), str(item["epochs"]), Text(reasons), item["status"], time)
     console.print(table)
-    left = [item for item in found if item["status"] != "done"]
+    left = [item for item in found if item["status"] not in ENDED]
     line = f"{len(found)} runs, {len(left)} to do"
     work = sum(item["train_macs"] or 0 for item in left)
     if work:
@@ -250,5 +272,8 @@ def show_plan(
     console.print(Text(line))
     for label, shares in overlaps.items():
         console.print(Text(f"{label}: {overlap_line(shares)}"))
+    for item in found:
+        if item["reason"]:
+            console.print(Text(f"{item['status']}: {item['label']} seed {item['seed']}: {item['reason']}"))
     for row in skipped:
         console.print(Text(f"skipped: {row.label} on {row.data}, {row.backbone}: {row.skip}"))

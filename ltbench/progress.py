@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -43,6 +42,9 @@ class Screen:
 
     def hear(self, event: Event) -> None:
         """Show an event."""
+        if event.kind == "elsewhere":
+            self._print(event)
+            return
         self.waiting.discard(event.key)
         if event.kind == "resumed" or event.key not in self.first:
             self.first[event.key] = (time.monotonic(), event.epoch)
@@ -53,9 +55,11 @@ class Screen:
         else:
             self.now[event.key] = event
         if not self.console.is_terminal or event.kind in ("finished", "resumed", "noted", "interrupted"):
-            # Text, not markup: a label may hold brackets
-            self.console.print(Text(f"{self._name(event.key)}: {event.text}"), soft_wrap=True)
-            sys.stdout.flush()
+            self._print(event)
+
+    def _print(self, event: Event) -> None:
+        # Text, not markup: a label may hold brackets
+        self.console.print(Text(f"{self._name(event.key)}: {event.text}"), soft_wrap=True)
 
     def _name(self, key: str) -> str:
         spec = self.runs[key]

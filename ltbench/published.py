@@ -49,7 +49,8 @@ def read(results: Path) -> tuple[Entry, ...]:
 
     Raises LtbenchError naming the line that is wrong.
     """
-    path = next((p for p in (results / NAME, results.parent / NAME) if p.is_file()), None)
+    folders = (results, results.parent) if (results / "plan.json").is_file() else (results,)
+    path = next((folder / NAME for folder in folders if (folder / NAME).is_file()), None)
     if path is None:
         return ()
     with open(path, encoding="utf-8", newline="") as file:

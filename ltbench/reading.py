@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -46,6 +47,7 @@ def table(
         _taus(adjust), runs,
     )  # fmt: skip
     board = tables.load(results, options)
+    gc.freeze()  # all that was read lives to the end: the collector need not walk through it, not even then
     if format == "text":
         import io
 
@@ -60,9 +62,7 @@ def table(
         write_atomically(out, text)
     elif text:
         sys.stdout.write(text)
-    for refusal in board.refused:
-        print(f"refused: {refusal}", file=sys.stderr)
-    raise typer.Exit(1 if board.refused else 0)
+    _end(board.refused)
 
 
 def compare(
@@ -73,15 +73,48 @@ def compare(
 ) -> None:
     """Two rows head to head: the difference, how sure it is, and where it comes from."""
     from . import compare as comparing
-    from .writers import plain
+    from .writers import plain, visible_json
 
     one_of("--format", format, ("text", "json"))
-    found = comparing.compare(results, a, b)
+    found, refused = comparing.compare(results, a, b)
     if format == "json":
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-        return
-    for i, one in enumerate(found):
-        print(*([""] if i else []), *map(plain, comparing.lines(one)), sep="\n")
+        print(visible_json(found))
+    else:
+        print("\n\n".join("\n".join(map(plain, comparing.lines(one))) for one in found))
+    _end(refused)
+
+
+def plot(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
+    format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """The figures of the records in a folder, as files."""
+    from . import plots
+
+    one_of("--format", format, plots.FORMATS)
+    paths, refused = plots.write(results, out, format, runs)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        print(f"{folder}: {sum(path.parent == folder for path in paths)} figures")
+    _end(refused)
+
+
+def report(
+    results: ResultsArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Leaderboard, figures and runs as one self-contained HTML page."""
+    from . import report as page
+    from .record import write_atomically
+
+    if out.is_dir():
+        raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")
+    text, refused = page.render(results, runs)
+    write_atomically(out, text)
+    print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
+    _end(refused)
 
 
 def analyze(
@@ -114,6 +147,13 @@ def analyze(
 # What the commands share
 
 
+def _end(refused: Sequence[str]) -> NoReturn:
+    """Tell what was refused; exit code 1 where anything was."""
+    for refusal in refused:
+        print(f"refused: {refusal}", file=sys.stderr)
+    raise typer.Exit(1 if refused else 0)
+
+
 def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raises LtbenchError where the value is none of the allowed."""
     if value not in allowed:
@@ -143,11 +183,13 @@ def _taus(text: str | None) -> tuple[float, ...]:
 
 
 def console(**options: Any) -> Any:
-    """A rich console that dies of a broken pipe like everybody else."""
+    """A rich console that ends where the reader of its output goes away, but only falls silent where that is stderr."""
     from rich.console import Console
 
     class PipedConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # main() answers it, as for every other output
+            if not self.stderr:
+                raise BrokenPipeError  # main() answers it, as for every other output
+            self.quiet = True  # nobody reads how the runs go on; they do
 
     return PipedConsole(**options)

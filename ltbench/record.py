@@ -6,6 +6,7 @@ The fixed part (all fields but `volatile` and `sha256`) is the same on every rep
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import json
 import os
@@ -221,6 +222,17 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system can flush a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def read(path: Path) -> Record:
@@ -307,7 +319,7 @@ def write_plan(plan: PlanFile, folder: Path) -> None:
     """Write folder/plan.json, unless it says so already."""
     text = json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     path = folder / "plan.json"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
 
 
@@ -318,7 +330,7 @@ def read_plan(folder: Path) -> PlanFile:
         return PlanFile.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError:
         raise LtbenchError(f"{path}: absent; `ltbench run` writes it") from None
-    except ValidationError as error:
+    except ValueError as error:  # not UTF-8, or not a plan
         raise LtbenchError(f"{path}: not a plan: {str(error).splitlines()[0]}") from None
 
 

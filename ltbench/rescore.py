@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import manifest
 from .record import Calibration, Record, encode
 
 if TYPE_CHECKING:
     import numpy as np
 
-MANIFEST = "manifest.json"  # of a finished run's files: {"key": ..., "sha256": {file: hash}}
 BINS = 15
-
-
-def stored(folder: Path, key: str, file: str) -> Path | None:
-    """A file that the finished run of that key has left in folder; None where absent, damaged or another run's."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        with open(folder / file, "rb") as opened:
-            real = hashlib.file_digest(opened, "sha256").hexdigest()
-        return folder / file if manifest["key"] == key and manifest["sha256"][file] == real else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def logits_of(record: Record, runs: Path) -> np.ndarray | None:
     """[M, C] the test logits that a run has left, class after class; None where they are not there, whole."""
-    path = stored(runs / record.stem, record.key, "logits.safetensors")
-    if path is None:
+    folder, file = runs / record.stem, "logits.safetensors"
+    try:
+        manifest.verify(folder, record.key, only=file)
+    except manifest.DamagedError:
         return None
     from safetensors.numpy import load_file
 
-    found = load_file(path)["logits"]
+    found = load_file(folder / file)["logits"]
     return found if found.shape == (sum(record.total), len(record.total)) else None
 
 

@@ -15,18 +15,19 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 
 from . import backbones, checkpoints, registry
 from . import record as records
 from .data.dataset import Dataset, open_dataset
 from .data.draws import seed_of
 from .data.memory import Images
-from .errors import LtbenchError
+from .errors import LtbenchError, told
 from .evaluate import Evaluation, evaluate
 from .graph import make_tape
 from .heads import LinearHead
@@ -35,6 +36,8 @@ from .plan import RunSpec
 from .recipe import ADAPTER
 from .record import Record, Status
 from .trainer import DivergedError, Fit, Interrupted, Progress
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Event:
     """Something that a run tells while it goes on; progress screens and logs are made of these."""
 
     key: str
-    kind: str  # started, resumed, noted, epoch, evaluating, interrupted, finished
+    kind: str  # elsewhere, started, resumed, noted, epoch, evaluating, interrupted, finished
     text: str  # one plain line
     epoch: int = 0  # epochs done
     epochs: int = 0
@@ -73,10 +76,18 @@ class Event:
 Report = Callable[[Event], None]
 
 
+def latest(spec: RunSpec, settings: Settings) -> Record | None:
+    """The record of a run, however it ended. Raises LtbenchError where the record there is damaged."""
+    path = settings.record_path(spec)
+    try:
+        return records.read(path) if path.is_file() else None
+    except LtbenchError as error:
+        raise LtbenchError(f"{error}; `ltbench doctor {settings.results} --fix` puts it aside") from None
+
+
 def done(spec: RunSpec, settings: Settings) -> Record | None:
     """The record of a run that need not be run again. Raises LtbenchError where the record there is damaged."""
-    path = settings.record_path(spec)
-    found = records.read(path) if path.is_file() else None
+    found = latest(spec, settings)
     return found if found and found.key == spec.key and found.status in records.FINAL else None
 
 
@@ -106,12 +117,21 @@ def parents_of(spec: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]
     return {role: runs[parent.key] for role, parent in spec.parents.items()}
 
 
-def give_up(spec: RunSpec, reason: str, settings: Settings) -> Record:
+def give_up(spec: RunSpec, reason: str, settings: Settings, status: Status = "failed") -> Record:
     """The record of a run that could not begin or end, written unless a final one is there."""
-    record = describe(spec).model_copy(update={"reason": reason})
-    if done(spec, settings) is None:
-        records.write(record, settings.record_path(spec).parent)
+    record = describe(spec).model_copy(update={"status": status, "reason": reason})
+    try:
+        if done(spec, settings) is None:
+            records.write(record, settings.record_path(spec).parent)
+    except (OSError, LtbenchError) as error:
+        return _unwritten(record, error)
     return record
+
+
+def _unwritten(record: Record, error: Exception) -> Record:
+    """A run whose record is not on the disk has failed, whatever became of it."""
+    reason = f"{record.reason or record.status}; its record could not be written ({told(error)})"
+    return record.model_copy(update={"status": "failed", "reason": reason})
 
 
 def execute(
@@ -139,6 +159,9 @@ def execute(
         raise
     except LtbenchError as error:
         results, status, reason = {}, "failed", str(error)
+    except OSError as error:  # a full disk: what was saved before is there, and the same command goes on from it
+        run.say(traceback.format_exc())
+        results, status, reason = {}, "failed", told(error)
     except Exception as error:
         run.say(traceback.format_exc())
         results, status, reason = {}, "failed", f"{type(error).__name__}: {error}".splitlines()[0]
@@ -186,11 +209,16 @@ class _Run:
     # What is told
 
     def say(self, text: str) -> None:
-        """A line in the run's log."""
-        if self.main:
+        """A line in the run's log. A disk that is full costs the line, not the run."""
+        if not self.main:
+            return
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
                 log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+        except OSError as error:
+            note = f"the log lacks lines ({told(error)})"
+            self.notes += [note] if note not in self.notes else []
 
     def tell(self, kind: str, text: str, **more: Any) -> None:
         """An event, and its line in the log."""
@@ -309,7 +337,7 @@ class _Run:
         }
 
     def publish(self, record: Record) -> Record:
-        """Write the record, unless a complete one is there: then both must agree. Raises OSError."""
+        """Write the record, unless a complete one is there: then both must agree."""
         spec, settings = self.spec, self.settings
         path = settings.record_path(spec)
         before = done(spec, settings)
@@ -319,9 +347,12 @@ class _Run:
             reason = f"trained again, it contradicts {path}: delete that record, or take another --results"
             record = before.model_copy(update={"status": "failed", "reason": reason})
         elif self.main and not before:
-            records.write(record, path.parent)
-            if record.status in records.FINAL:
-                checkpoints.drop_checkpoints(self.folder)
+            try:
+                records.write(record, path.parent)
+                if record.status in records.FINAL:
+                    checkpoints.drop_checkpoints(self.folder)
+            except OSError as error:
+                record = _unwritten(record, error)
         reason = f": {record.reason}" if record.reason else ""
         accuracy = f" top-1 {100 * sum(record.right) / sum(record.total):.2f} %" if record.total else ""
         self.tell("finished", f"{record.status}{reason}{accuracy}", epoch=len(record.history), status=record.status)
@@ -350,10 +381,11 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 
 
-def wait_for_all() -> None:
-    """Wait until all processes that train together are here."""
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+def agreed(value: T) -> T:
+    """What the first of the processes that train together has; the others wait for it."""
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]
 
 
 @lru_cache(maxsize=4)  # a suite of many draws has more sets than a device may hold
@@ -399,7 +431,7 @@ def commit() -> tuple[str, bool]:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(here), *words], capture_output=True, encoding="utf-8", check=True
         ).stdout.strip()
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ KeyPath = tuple[str | int, ...]
 REQUIRED = ("data", "backbone", "methods", "recipe")
 OPTIONAL = ("seeds", "baseline")
 _DATA = TypeAdapter(DataSpec)
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 SHIPPED = Path(__file__).parent / "suites"  # in a wheel
 SOURCE = Path(__file__).parent.parent / "suites"  # in a checkout
 
@@ -82,6 +84,7 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
     Raises LtbenchError at once for YAML and top-level keys; other faults are kept until the methods are looked up.
     """
     path = locate(given)
+    _check_name(path)
     document = strict_yaml.read(path)
     document = _with_sets(document, sets)
     _check_top(document)
@@ -105,6 +108,15 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
         merged=bool(sets),
         faults=faults,
     )
+
+
+def _check_name(path: Path) -> None:
+    """Raises LtbenchError where a file's name would make a folder of results that lies elsewhere or cannot be typed."""
+    if not NAME.fullmatch(path.stem):
+        raise LtbenchError(
+            f"{str(path)!r}: a suite's file name, without .yaml, names its folder of results: 1 to 64 of A-Z, a-z, "
+            "0-9, '.', '_' and '-', beginning with neither '.' nor '-'"
+        )
 
 
 def _with_sets(document: strict_yaml.Document, sets: Iterable[str]) -> strict_yaml.Document:

@@ -289,9 +289,11 @@ def _rescored(ran: Sequence[TableRow]) -> list[str]:
 def _about_best(ran: Sequence[TableRow]) -> list[str]:
     if not any(row["best"] for row in ran):
         return []
-    test = "paired over seeds and test images (Hillis 2007; McNemar's mid-p at one seed)"
+    alone = "McNemar's mid-p" if ran[0]["test_list"] == "uniform" else "Student's over images"
+    test = f"paired over seeds and test images (Hillis 2007; {alone} at one seed)"
     if ran[0]["metric"] not in ("top1", "balanced"):
-        test = "Student's, paired over seeds"
+        several = any(row["n"] > 1 for row in ran)
+        test = "Student's, paired over seeds" if several else "but one seed tells nothing apart"
     best = f"the highest {ran[0]['metric'].replace('top1', 'top-1')}"
     return [f"Bold: {best}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."]
 

@@ -22,7 +22,7 @@ FORMATS = ("text", "md", "latex", "csv", "json", "html")
 def render(board: Leaderboard, kind: str, options: Options = Options()) -> str:
     """The leaderboard as md, latex, csv, json or html text."""
     if kind == "json":
-        return _escaped_json(json.dumps(board.rows, indent=1, ensure_ascii=False)) + "\n"
+        return visible_json(board.rows) + "\n"
     if kind == "csv":
         return _csv(board.rows)
     return "\n".join(_block(rows, kind, options) for rows in blocks(board.rows))
@@ -108,8 +108,9 @@ STYLES: dict[str, tuple[Callable[[str], str], str, str]] = {
 }
 
 
-def _escaped_json(text: str) -> str:
-    """JSON that says the same, the characters that plain() hides written as \\u202e."""
+def visible_json(value: Any) -> str:
+    """JSON in which the characters that plain() shows stand as \\u202e: it says the same, and steers nothing."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
     return "".join(c if c == "\n" or _visible(c) else json.dumps(c)[1:-1] for c in text)
 
 

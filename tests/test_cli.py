@@ -151,6 +151,7 @@ def test_the_plan_of_what_is_done(good):
     ce, crt, ride = json.loads(done.stdout)
     assert list(ce) == [
         "run", "label", "seed", "data", "backbone", "epochs", "why", "status", "parents", "train_macs", "seconds",
+        "reason",
     ]  # fmt: skip
     assert [item["status"] for item in (ce, crt, ride)] == ["done"] * 3
     assert ce["why"] == ["asked", "stage1 of crt"] and crt["parents"] == {"stage1": "ce"} and crt["epochs"] == 5
@@ -289,7 +290,8 @@ def test_what_is_no_command_line_at_all_is_exit_code_2(tmp_path, words):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["run"], ["plan"], ["table"], ["list"], ["show"], ["check"], ["data"], ["data", "show"]]
+    "words",
+    [[], ["run"], ["plan"], ["table"], ["doctor"], ["list"], ["show"], ["check"], ["data"], ["data", "show"]],
 )
 def test_help_names_every_option_and_fits(tmp_path, words):
     done = command(*words, "--help", cwd=tmp_path, COLUMNS="100")
@@ -299,13 +301,13 @@ def test_help_names_every_option_and_fits(tmp_path, words):
         "run": "results runs data jobs device precision checkpoint only seeds set plugin dry-run",
         "plan": "results runs data only seeds set plugin format",
         "table": "format baseline sort columns groups out",
-        "list": "format plugin", "show": "plugin", "check": "plugin", "data show": "data set format", "data": "",
-        "": "",
+        "doctor": "runs fix plugin", "list": "format plugin", "show": "plugin", "check": "plugin",
+        "data show": "data set format", "data": "", "": "",
     }[" ".join(words)].split()  # fmt: skip
     for option in options:
         assert f"--{option} " in done.stdout, option
     if not words:
-        for name in ("run", "plan", "table", "list", "show", "check", "data"):
+        for name in ("run", "plan", "table", "doctor", "list", "show", "check", "data"):
             assert re.search(rf"^  {name}  +[A-Z]", done.stdout, re.MULTILINE), name
 
 

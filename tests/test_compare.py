@@ -10,7 +10,7 @@ from make_records import make, row, write
 from test_table_command import command
 
 from ltbench import record
-from ltbench.compare import bootstrap, compare, lines
+from ltbench.compare import Comparison, bootstrap, compare, lines
 from ltbench.errors import LtbenchError
 
 TRUE = np.repeat([0, 1, 2], 10)
@@ -24,6 +24,12 @@ def predicted(label: str, seed: int, right: tuple[int, int, int], offset: int = 
     return make(label, seed, right=right, predictions=record.encode(guess), **changes)
 
 
+def compared(*given) -> list[Comparison]:
+    found, refused = compare(*given)
+    assert not refused
+    return found
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """Two seeds of ce and ride; ride has a third, and ce's third is missing."""
@@ -34,7 +40,7 @@ def two(tmp_path_factory):
 
 
 def test_figures_by_hand(two):
-    (found,) = compare(two, "ride(experts=3)", "ce")
+    (found,) = compared(two, "ride(experts=3)", "ce")
     assert (found["seeds"], found["lacking"]) == ([0, 1], [2])
     # many 15 - 17 of 20, medium 11 - 10, few 8 - 3; all 34 - 30 of 60
     expected = {"top1": 100 * 4 / 60, "many": -10, "medium": 5, "few": 25}
@@ -53,14 +59,14 @@ def test_figures_by_hand(two):
 
 
 def test_the_other_way_round_is_the_mirror(two):
-    (one,), (other,) = compare(two, "ride(experts=3)", "ce"), compare(two, "ce", "ride(experts=3)")
+    (one,), (other,) = compared(two, "ride(experts=3)", "ce"), compared(two, "ce", "ride(experts=3)")
     assert one["top1"]["difference"] == -other["top1"]["difference"] and one["p"] == other["p"]
     assert one["classes_better"] == other["classes_worse"]
     assert {c["number"] for c in one["gained"]} == {c["number"] for c in other["lost"]}
 
 
 def test_the_same_records_give_the_same_bytes(two):
-    assert json.dumps(compare(two, "ce", "ride(experts=3)")) == json.dumps(compare(two, "ce", "ride(experts=3)"))
+    assert json.dumps(compared(two, "ce", "ride(experts=3)")) == json.dumps(compared(two, "ce", "ride(experts=3)"))
 
 
 def test_a_row_is_not_compared_with_itself_or_what_is_not_there(two, tmp_path):
@@ -70,28 +76,28 @@ def test_a_row_is_not_compared_with_itself_or_what_is_not_there(two, tmp_path):
         ("cee", "ce", "did you mean 'ce'?"),
     ):
         with pytest.raises(LtbenchError, match=said.replace("?", r"\?")):
-            compare(two, a, b)
+            compared(two, a, b)
     made = [predicted("ce", 0, (9, 5, 1)), predicted("bbn", 1, (9, 5, 1))]
     with pytest.raises(LtbenchError, match="no seed is complete in both"):
-        compare(write(tmp_path, [row(made[:1]), row(made[1:])], made).parent, "ce", "bbn")
+        compared(write(tmp_path, [row(made[:1]), row(made[1:])], made).parent, "ce", "bbn")
     blind = [make("ce", 0), make("bbn", 0)]
     with pytest.raises(LtbenchError, match="no predictions"):
-        compare(write(tmp_path / "b", [row(blind[:1]), row(blind[1:])], blind).parent, "ce", "bbn")
+        compared(write(tmp_path / "b", [row(blind[:1]), row(blind[1:])], blind).parent, "ce", "bbn")
     apart = [predicted("ce", 0, (9, 5, 1)), predicted("bbn", 0, (9, 5, 1))]
     folder = write(tmp_path / "c", [row(apart[:1]), row(apart[1:], block="c" * 64)], apart).parent
     with pytest.raises(LtbenchError, match="stand in no block together"):
-        compare(folder, "ce", "bbn")
+        compared(folder, "ce", "bbn")
 
 
 def test_every_block_that_has_both(two, tmp_path):
     made = [predicted(label, 0, (9, 5, 1), backbone=net) for net in ("resnet8", "resnet20") for label in ("ce", "bbn")]
     folder = write(tmp_path, [row([r], block=r.backbone) for r in made], made).parent
-    assert [c["backbone"] for c in compare(folder, "bbn", "ce")] == ["resnet8", "resnet20"]
+    assert [c["backbone"] for c in compared(folder, "bbn", "ce")] == ["resnet8", "resnet20"]
 
 
 def test_rows_that_answer_alike_are_not_told_apart(tmp_path):
     made = [predicted(label, seed, (9, 5, seed)) for label in ("ce", "bbn") for seed in (0, 1)]
-    (found,) = compare(write(tmp_path, [row(made[:2]), row(made[2:])], made).parent, "bbn", "ce")
+    (found,) = compared(write(tmp_path, [row(made[:2]), row(made[2:])], made).parent, "bbn", "ce")
     assert found["top1"] == {"difference": 0, "low": 0, "high": 0} and found["p"] == 1
     assert found["gained"] == found["lost"] == []
 
@@ -99,7 +105,7 @@ def test_rows_that_answer_alike_are_not_told_apart(tmp_path):
 def test_a_group_without_classes_is_na(tmp_path):
     data = make().data.model_copy(update={"counts": (200, 200, 200)})
     made = [predicted(label, 0, (9, n, 1), data=data) for label, n in (("ce", 5), ("bbn", 6))]
-    (found,) = compare(write(tmp_path, [row(made[:1]), row(made[1:])], made).parent, "bbn", "ce")
+    (found,) = compared(write(tmp_path, [row(made[:1]), row(made[1:])], made).parent, "bbn", "ce")
     assert found["few"] == {"difference": None, "low": None, "high": None}
     assert [line.split() for line in lines(found) if line.startswith("few")] == [["few", "n/a"]]
 
@@ -144,7 +150,7 @@ def test_the_command_tells_it_in_80_columns(two):
 
 def test_the_command_prints_json(two):
     done = command("compare", "ride(experts=3)", "ce", two, "--format", "json")
-    assert json.loads(done.stdout) == compare(two, "ride(experts=3)", "ce")
+    assert json.loads(done.stdout) == compared(two, "ride(experts=3)", "ce")
 
 
 def test_a_mistake_is_one_message(two):
@@ -152,3 +158,23 @@ def test_a_mistake_is_one_message(two):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: compare: unknown row 'ride(experts=2)'; did you mean 'ride(experts=3)'?")
     assert command("compare", "ride(experts=3)", "ce", two, "--format", "csv").returncode == 2
+
+
+def test_a_bad_record_is_told_and_the_exit_code_is_1(tmp_path):
+    made = [predicted(label, seed, (9, 5, seed)) for label in ("ce", "bbn") for seed in (0, 1)]
+    folder = write(tmp_path, [row(made[:2]), row(made[2:])], made)
+    bad = folder / f"{made[0].stem}.json"
+    bad.write_text("{")
+    done = command("compare", "bbn", "ce", tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith(f"refused: {bad}: not a record")
+    assert "Seed 0: not complete in both" in done.stdout
+
+
+def test_names_steer_nothing(tmp_path):
+    name = "ce \x1b[31m\u202e"
+    made = [predicted(name, 0, (9, 5, 1), method="ce"), predicted("bbn", 0, (9, 5, 2))]
+    write(tmp_path, [row(made[:1]), row(made[1:])], made)
+    for format in ("text", "json"):
+        done = command("compare", "bbn", name, tmp_path, "--format", format)
+        assert done.returncode == 0 and "\x1b" not in done.stdout and "\u202e" not in done.stdout
+    assert json.loads(done.stdout)[0]["b"] == name

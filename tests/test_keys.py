@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltbench import Recipe, keys
+from ltbench.data.spec import DataSpec
 from ltbench.keys import Identity, canonical_json, digest, stem, validated
 from ltbench.recipe import ADAPTER
-from ltbench.registry import canonical, resolve
+from ltbench.registry import available, canonical, resolve
+from ltbench.suite import OPTIONAL, REQUIRED
 
 FEW = settings(deadline=None, max_examples=50)
 
@@ -157,6 +159,39 @@ def test_every_field_of_the_identity_changes_the_key(field):
     assert dataclasses.replace(base, **{field: altered(getattr(base, field))}).key != base.key
 
 
+@pytest.mark.parametrize("method", available())
+def test_every_option_of_every_method_changes_the_key(method):
+    base = identity(method)
+    for option, value in base.options.items():
+        other = [*value, "more"] if isinstance(value, list) else altered(value)
+        assert dataclasses.replace(base, options=base.options | {option: other}).key != base.key, option
+
+
+def test_every_option_of_a_base_changes_the_key_of_what_starts_from_it():
+    """However deep: routers on a distilled RIDE that learns from a RIDE."""
+    base = identity("ride_ea", {"base": {"ride_distill": {"teacher": {"ride": {"experts": 6}}}}})
+    walked = list(places(base.options))
+    assert ("base", "ride_distill", "teacher", "ride", "experts") in walked and len(walked) > 10
+    for place in walked:
+        assert dataclasses.replace(base, options=changed(base.options, place)).key != base.key, place
+
+
+def places(value, here=()):
+    """The paths to all values that are no mappings."""
+    if not isinstance(value, dict):
+        yield here
+    else:
+        for key, inner in value.items():
+            yield from places(inner, (*here, key))
+
+
+def changed(value, place):
+    """The same data with another value in one place."""
+    if not place:
+        return altered(value)
+    return {**value, place[0]: changed(value[place[0]], place[1:])}
+
+
 @pytest.mark.parametrize("option", resolve("ride", {}))
 def test_every_option_changes_the_key_here_and_in_a_base(option):
     for base in (identity("ride"), identity("ride_ea")):
@@ -220,3 +255,79 @@ def test_whatever_is_hashed_is_known_again(value):
     except UnicodeEncodeError:  # half a character
         return
     assert keys.has_digest(value, expected) and not keys.has_digest(value, digest([value]))
+
+
+# From the suite file to the key: every field of the schema, walked
+
+
+DATA = {"name": "cifar100_lt", "imbalance": 4, "profile": "step", "head": 8}
+RECIPE = {
+    "epochs": 3, "batch_size": 32, "lr": 0.05, "momentum": 0.8, "nesterov": "false", "weight_decay": 1e-4,
+    "schedule": "cosine", "steps": "[0.5]", "gamma": 0.1, "warmup": 0.5, "augment": "[flip]", "precision": "bf16",
+}  # fmt: skip
+ONE_VALUE = {"name": "it is shown, no more", "optimizer": "there is one so far"}
+SUITE = {"backbone": "resnet20"}
+SAME = ("seeds=[0, 1]", "baseline=bbn", "recipe.name=other", "methods=[bbn, ce, tau_norm]", "recipe.lr=1e-1")
+
+
+@pytest.fixture(scope="module")
+def keys_of(tmp_path_factory, glyph_cache):
+    """label -> key of the runs of seed 0 of a small suite, with some values set."""
+    import numpy as np
+    import tiny
+
+    from ltbench.data import dataset
+
+    load, norm = dataset._SETS["glyphs_lt"]
+    other = load(glyph_cache)
+    other = dataclasses.replace(other, train_image=np.ascontiguousarray(255 - other.train_image))
+    kept, dataset._SETS = dataset._SETS, {**dataset._SETS, "cifar100_lt": (lambda folder: other, norm)}
+
+    def of(*sets):
+        made = tiny.make(tmp_path_factory.mktemp("keys"), glyph_cache, "ce, bbn, tau_norm", *sets)
+        return {spec.label: spec.key for spec in made.runs.values() if spec.ref.seed == 0}
+
+    yield of
+    dataset._SETS = kept
+    dataset.open_dataset.cache_clear()
+
+
+def test_there_is_another_value_for_every_field_of_the_schema():
+    assert set(DATA) == {field.name for field in dataclasses.fields(DataSpec)}
+    assert set(RECIPE) | set(ONE_VALUE) == {field.name for field in dataclasses.fields(Recipe)}
+    assert {"data", "recipe", "methods", "seeds", "baseline", *SUITE} == {*REQUIRED, *OPTIONAL}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [f"data.{key}={value}" for key, value in DATA.items()]
+    + [f"recipe.{key}={value}" for key, value in RECIPE.items()]
+    + [f"{key}={value}" for key, value in SUITE.items()],
+)
+def test_every_field_of_a_suite_that_changes_numbers_changes_every_key(keys_of, change):
+    before, after = keys_of(), keys_of(change)
+    assert set(before) == set(after) == {"ce", "bbn", "tau_norm(tau=1)"}
+    assert not set(before.values()) & set(after.values())
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_what_changes_no_number_changes_no_key(keys_of, change):
+    assert keys_of(change) == keys_of()
+
+
+def test_another_seed_or_version_or_protocol_is_another_key(keys_of, monkeypatch, tmp_path, glyph_cache):
+    from ltbench import keys, registry
+
+    first = keys_of()
+    monkeypatch.setattr(registry.get("ce"), "version", 99)
+    second = keys_of()
+    assert first["bbn"] == second["bbn"], "its own version stands"
+    assert first["ce"] != second["ce"] and first["tau_norm(tau=1)"] != second["tau_norm(tau=1)"]
+    monkeypatch.undo()
+    assert dataclasses.replace(identity(), protocol=keys.PROTOCOL + 1).key != identity().key
+
+
+def test_how_a_run_is_carried_out_is_no_part_of_what_is_hashed():
+    from ltbench.runs import Settings
+
+    assert not {field.name for field in dataclasses.fields(Settings)} & {f.name for f in dataclasses.fields(Identity)}

@@ -104,6 +104,7 @@ def test_a_signal_stops_it_at_the_next_step_and_leaves_no_orphan(tmp_path, glyph
     os.killpg(process.pid, number)  # as a terminal does: the whole group
     assert process.wait(timeout=30) == code
     assert all_gone(process.pid, within=10)
+    assert not list(tmp_path.glob("runs/*/lease-*")), "other runners may go on at once"
     finish(tmp_path, glyph_cache)
     assert outcome(tmp_path) == expected
 

@@ -196,7 +196,7 @@ def test_the_text_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (calls.append(name), real(*given)))
     record.write_atomically(tmp_path / "deep" / "x.json", "Grüße\n")
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"], "the file, its name, and the folder that holds the name"
     assert (tmp_path / "deep" / "x.json").read_bytes() == "Grüße\n".encode()
 
 

@@ -13,9 +13,9 @@ import tempfile
 import zipfile
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import PIL
 from PIL import Image, ImageDraw, ImageFont, features
@@ -86,6 +86,8 @@ class _Dice:
 @cache
 def font(face: str) -> ImageFont.FreeTypeFont:
     """The face at the size the characters are drawn in. Raises OSError where matplotlib does not ship it."""
+    import matplotlib  # a third of a second: only where something is drawn
+
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
     # The basic layout does not depend on whether libraqm is installed.
     return ImageFont.truetype(str(path), _EM, layout_engine=ImageFont.Layout.BASIC)
@@ -180,7 +182,7 @@ def draw_pool() -> Source:
 def _stem() -> str:
     """The start of the cache's name: pixels may differ between versions of the libraries that draw them."""
     freetype = features.version("freetype2")
-    parts = (VERSION, np.__version__, PIL.__version__, matplotlib.__version__, str(freetype))
+    parts = (VERSION, np.__version__, PIL.__version__, version("matplotlib"), str(freetype))
     return f"{VERSION}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
 

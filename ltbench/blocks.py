@@ -1,0 +1,131 @@
+"""Results -> blocks: rows that may be compared, each with its runs, for figures and the report. Torch-free."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from . import record as records
+from . import scores, tables
+from .record import Record
+from .schema import TableRow
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A row of the leaderboard, as tables.load gives it, with its runs in the order of their seeds."""
+
+    row: TableRow
+    keys: dict[int, str]  # of every seed that was asked for, in order
+    runs: tuple[Record, ...]  # those with a record, whatever their status
+
+    @property
+    def label(self) -> str:
+        """The row's name."""
+        return str(self.row["label"])
+
+    def mean(self, figure: str) -> float:
+        """top1, many, ... over the complete runs, in per cent; nan where it is not defined."""
+        value = self.row[figure]["mean"]  # type: ignore[literal-required]
+        return math.nan if value is None else float(value)
+
+    def half(self, figure: str) -> float:
+        """Half the width of that figure's interval; 0 where there is none."""
+        return float(self.row[figure]["ci95"] or 0.0)  # type: ignore[literal-required]
+
+    @cached_property
+    def complete(self) -> tuple[Record, ...]:
+        """The runs that the row's figures are means of."""
+        return tuple(run for run in self.runs if run.status == "complete")
+
+    @cached_property
+    def figures(self) -> dict[int, dict[str, float | None]]:
+        """Seed -> top1, many, medium, few, ... of each complete run, in per cent."""
+        return {run.seed: scores.figures(run) for run in self.complete}
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of one dataset, backbone and suite recipe."""
+
+    name: str  # a file name
+    baseline: str  # a label
+    entries: tuple[Entry, ...]
+    weights: Path  # the folder that `ltbench run` calls --runs, for what needs logits
+
+    @property
+    def title(self) -> str:
+        """What the block holds, in a line."""
+        return tables.heading([entry.row for entry in self.entries])
+
+    @cached_property
+    def ran(self) -> list[Entry]:
+        """The rows with a complete run on test images."""
+        return [entry for entry in self.entries if entry.complete and not math.isnan(entry.mean("top1"))]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Training images per class [C]; empty before anything has run."""
+        return self.ran[0].complete[0].data.counts if self.ran else ()
+
+    @cached_property
+    def groups(self) -> dict[str, list[int]]:
+        """The classes of many, medium and few."""
+        if not self.ran:
+            return {name: [] for name in scores.GROUPS}
+        data = self.ran[0].complete[0].data
+        return scores.group_classes(data.counts, data.groups)
+
+    @cached_property
+    def base(self) -> Entry | None:
+        """The baseline's row, where it has run."""
+        return next((entry for entry in self.ran if entry.label == self.baseline), None)
+
+    def foremost(self, most: int, among: Sequence[Entry] | None = None) -> list[Entry]:
+        """The baseline and the rows of highest top-1, at most so many, in the table's order."""
+        rows = self.ran if among is None else list(among)
+        best = sorted(rows, key=lambda e: (e is not self.base, -(e.row["top1"]["mean"] or 0.0)))[:most]
+        return [entry for entry in rows if entry in best]
+
+
+def load(results: Path, weights: Path) -> tuple[list[Block], list[str]]:
+    """(blocks in the order of their folders, what was refused). Raises LtbenchError where there are no results."""
+    board = tables.load(results)
+    unplaced = iter(board.rows)  # in the order of the folders and of their plans
+    blocks = []
+    for folder in records.suite_folders(results):
+        plan = records.read_plan(folder)
+        found, _ = records.read_folder(folder)
+        entries: dict[str, list[Entry]] = {}
+        for asked, row in zip(plan.rows, unplaced, strict=False):
+            entries.setdefault(row["block"], []).append(_entry(row, asked.keys, found))
+        name = _file_name(plan.suite)
+        blocks += [Block(name, plan.baseline, tuple(rows), weights) for rows in entries.values()]
+    return _distinct(blocks), board.refused
+
+
+def _entry(row: TableRow, keys: dict[str, str], found: dict[str, Record]) -> Entry:
+    ordered = dict(sorted((int(seed), key) for seed, key in keys.items()))
+    return Entry(row, ordered, tuple(found[key] for key in ordered.values() if key in found))
+
+
+def _file_name(suite: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", suite, flags=re.ASCII).lstrip(".")[:60] or "suite"
+
+
+def _distinct(blocks: list[Block]) -> list[Block]:
+    """The blocks under names that differ, in upper and lower case too: suite, suite-2, ..."""
+    taken: set[str] = set()
+    out = []
+    for block in blocks:
+        name, times = block.name, 1
+        while name.lower() in taken:
+            times += 1
+            name = f"{block.name}-{times}"
+        taken.add(name.lower())
+        out.append(replace(block, name=name))
+    return out

@@ -1,0 +1,281 @@
+"""What is wrong in a folder of results and its runs, and what to do about it. It looks, and touches only with --fix."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import leases, manifest
+from . import record as records
+from .errors import LtbenchError
+from .record import PlanFile, Record
+
+ASIDE = "set-aside"  # where --fix moves what cannot be made anew
+RUN_FOLDER = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+")
+STUMP = re.compile(r"\..+\.[a-z0-9_]{8}|\.step-.*")  # what a kill leaves of a file, or of a checkpoint, being written
+YOUNG = 60.0  # seconds within which a stump may be a file that somebody is writing
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding. advice: what to do about it; wrong: whether it is a fault, or only worth knowing."""
+
+    name: str
+    advice: str
+    wrong: bool = True
+
+
+DAMAGED = Kind("damaged", f"not believed by any command; --fix moves it to {ASIDE}/, `ltbench run` makes it anew")
+WEIGHTS = Kind("damaged weights", "not used by any command; `ltbench run` trains the run again where a row needs them")
+NEWER = Kind("newer", "written by a newer ltbench: upgrade to read it")
+STALE = Kind(
+    "stale", "the method's source has changed since, its version has not: let be where its numbers are the same, else "
+    "raise the version, which makes `ltbench run` do it again", wrong=False,
+)  # fmt: skip
+FOREIGN = Kind("foreign", "a record of another suite: yours to move where it belongs")
+UNASKED = Kind("in no plan", f"no row asks for it and nothing starts from it; --fix moves it to {ASIDE}/")
+ORPHAN = Kind("orphan", "a run folder without a record here: delete it, unless another results folder uses it")
+STUMPS = Kind("leftover", "the stump of a file that a kill cut short; --fix deletes it")
+DEAD = Kind("dead lease", "its process is gone; the next `ltbench run` takes the run over; --fix deletes it")
+OTHER = Kind("not ltbench's", "let be", wrong=False)
+RUNNING = Kind("running", "somebody is at it", wrong=False)
+PARTIAL = Kind("partial", "`ltbench run` goes on from its last checkpoint", wrong=False)
+AGAIN = Kind("to be run again", "failed and oom runs are, by the next `ltbench run`", wrong=False)
+KINDS = (
+    DAMAGED, WEIGHTS, NEWER, FOREIGN, UNASKED, ORPHAN, STUMPS, DEAD, STALE, RUNNING, PARTIAL, AGAIN, OTHER,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found. fix: does what --fix does about it; None where that is for people to decide."""
+
+    kind: Kind
+    path: Path
+    text: str
+    fix: Callable[[], None] | None = None
+
+
+@dataclass
+class Suite:
+    """One suite's folder as it was read."""
+
+    folder: Path
+    plan: PlanFile | None = None
+    found: dict[str, Record] = field(default_factory=dict)
+
+
+def examine(results: Path, runs: Path) -> Iterator[Finding]:
+    """All findings, in no order. Raises LtbenchError where there are no results at all."""
+    suites = [Suite(folder) for folder in _folders(results)]
+    for suite in suites:
+        yield from _suite(suite)
+    whole = not (results / "plan.json").is_file()  # else the other suites' runs would look as if nobody had asked
+    yield from _runs(runs, suites, whole)
+
+
+def _folders(results: Path) -> list[Path]:
+    inner = [path for path in sorted(results.glob("*/")) if path.name != ASIDE and list(path.glob("*.json"))]
+    return [results] if list(results.glob("*.json")) else inner or records.suite_folders(results)
+
+
+# Records
+
+
+def _suite(suite: Suite) -> Iterator[Finding]:
+    """What is wrong in a suite's folder; fills in the suite."""
+    for path in sorted(suite.folder.iterdir()):
+        if path.name == ASIDE or path.name.startswith(leases.PREFIX):
+            continue
+        if STUMP.fullmatch(path.name):
+            yield from _stump(path)
+        elif path.name == "plan.json":
+            try:
+                suite.plan = records.read_plan(suite.folder)
+            except LtbenchError as error:
+                yield Finding(DAMAGED, path, _said(error, path), lambda path=path: _set_aside(path))  # type: ignore[misc]
+        elif path.suffix == ".json":
+            yield from _record(suite, path)
+        elif not path.name.startswith("."):
+            yield Finding(OTHER, path, "")
+    if suite.plan is None and not (suite.folder / "plan.json").exists():
+        yield Finding(DAMAGED, suite.folder / "plan.json", "absent: `ltbench run` writes it anew")
+    yield from _leases(suite.folder)
+    yield from _unasked(suite)
+
+
+def _record(suite: Suite, path: Path) -> Iterator[Finding]:
+    try:
+        record = records.read(path)
+    except LtbenchError as error:
+        said = _said(error, path)
+        newer = re.match(r"schema (\d+);", said)
+        if newer and int(newer[1]) > records.SCHEMA:
+            yield Finding(NEWER, path, said)
+        else:
+            yield Finding(DAMAGED, path, said, lambda: _set_aside(path))
+        return
+    suite.found[record.key] = record
+    if record.suite != suite.folder.name:
+        yield Finding(FOREIGN, path, f"a record of the suite {record.suite}")
+    if record.status in ("failed", "oom"):
+        yield Finding(AGAIN, path, f"{record.label} seed {record.seed} {record.status}: {record.reason}")
+    if record.source and (now := _source(record.method)) != record.source:
+        yield Finding(STALE, path, f"{record.label} seed {record.seed}" + ("" if now else ": no such method here"))
+
+
+def _source(method: str) -> str:
+    """The hash of a method's source as it is now; "" where there is none of that name."""
+    from . import registry
+
+    methods = registry.available()
+    return registry.source_hash(methods[method]) if method in methods else ""
+
+
+def _unasked(suite: Suite) -> Iterator[Finding]:
+    """Records that fill no row and that no run starts from."""
+    if suite.plan is None:
+        return
+    asked = {key for row in suite.plan.rows for key in row.keys.values()}
+    if not asked <= {key for key, record in suite.found.items() if record.status in records.FINAL}:
+        return  # what is still to be run may start from any of them
+    used = asked | {parent.key for record in suite.found.values() for parent in record.parents.values()}
+    for key, record in suite.found.items():
+        if key not in used:
+            path = suite.folder / f"{record.stem}.json"
+            text = f"{record.label} seed {record.seed}"
+            yield Finding(UNASKED, path, text, lambda path=path: _set_aside(path))  # type: ignore[misc]
+
+
+# Runs
+
+
+def _runs(runs: Path, suites: Iterable[Suite], whole: bool) -> Iterator[Finding]:
+    """What is wrong in the folders of runs; those that no record or row names only where all suites were read."""
+    known = {record.stem: record for suite in suites for record in suite.found.values()}
+    asked = {key for suite in suites if suite.plan for row in suite.plan.rows for key in row.keys.values()}
+    asked |= {parent.key for record in known.values() for parent in record.parents.values()}
+    short = {key[:8] for key in asked}
+    for path in sorted(runs.iterdir()) if runs.is_dir() else ():
+        if path.name == ASIDE:
+            continue
+        if not path.is_dir() or not RUN_FOLDER.fullmatch(path.name):
+            if not path.name.startswith("."):
+                yield Finding(OTHER, path, "")
+            continue
+        held = list(_leases(path))
+        yield from held
+        if any(finding.kind is RUNNING for finding in held):
+            continue  # what its runner is writing is not for us to judge
+        record = known.get(path.name)
+        yield from _run(path, record, record is not None or path.name.split("-")[1] in short or not whole)
+
+
+def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
+    from . import checkpoints
+
+    for inner in sorted(path.iterdir()):
+        if STUMP.fullmatch(inner.name):
+            yield from _stump(inner)
+    whole = []
+    for step in checkpoints.steps(path):
+        folder = path / checkpoints.name(step)
+        if not (fault := _fault(folder, (checkpoints.TENSORS, checkpoints.STATE))):
+            whole.append(step)
+        else:
+            yield Finding(DAMAGED, folder, fault, lambda folder=folder: _set_aside(folder))  # type: ignore[misc]
+    if (path / manifest.MANIFEST).exists() and (fault := _fault(path)):
+        yield Finding(WEIGHTS, path, fault)
+    if not asked:
+        yield Finding(ORPHAN, path, "no record or plan here names it")
+    elif whole and (record is None or record.status not in records.FINAL):
+        yield Finding(PARTIAL, path, f"stopped at step {whole[0]}")
+
+
+def _fault(folder: Path, names: Iterable[str] = ()) -> str:
+    """In what way a folder contradicts its manifest, or what of these names that lacks; "" where neither."""
+    try:
+        manifest.verify(folder, names=names)
+    except manifest.DamagedError as error:
+        return str(error)
+    return ""
+
+
+def _leases(folder: Path) -> Iterator[Finding]:
+    for lease in leases.find(folder):
+        lives = lease.holder.lives()
+        if lives is None:  # of another machine: by its last touch, where clocks may well be an hour apart
+            lives = time.time() - lease.stamp[1] / 1e9 < DAY
+        if lives:
+            yield Finding(RUNNING, lease.path, str(lease.holder))
+        else:
+            yield Finding(DEAD, lease.path, str(lease.holder), lambda lease=lease: _delete(lease.path))  # type: ignore[misc]
+
+
+def _stump(path: Path) -> Iterator[Finding]:
+    if time.time() - path.lstat().st_mtime > YOUNG:
+        yield Finding(STUMPS, path, "", lambda: _delete(path))
+
+
+# What --fix does
+
+
+def _set_aside(path: Path) -> None:
+    """Move a file or folder into set-aside/ beside it, under a name that is free and that nothing reads."""
+    folder = path.parent / ASIDE
+    folder.mkdir(exist_ok=True)
+    free = (folder / f"{path.name}.{number}" for number in range(10**6))
+    os.rename(path, next(name for name in free if not name.exists()))
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _said(error: LtbenchError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+# What is printed
+
+
+def in_order(found: Iterable[Finding]) -> Mapping[Kind, list[Finding]]:
+    """The findings by kind, gravest first, and by path."""
+    sorted_ = sorted(found, key=lambda finding: str(finding.path))
+    return {kind: here for kind in KINDS if (here := [finding for finding in sorted_ if finding.kind is kind])}
+
+
+def report(found: Mapping[Kind, list[Finding]], fixed: bool) -> Iterator[str]:
+    """Lines that say what was found, what to do, and what --fix has done."""
+    for kind, here in found.items():
+        yield from textwrap.wrap(f"{kind.name} ({len(here)}): {kind.advice}", 100)
+        for finding in here:
+            done = " (put right)" if fixed and finding.fix else ""
+            yield f"  {finding.path}" + (f": {finding.text}" if finding.text else "") + done
+        yield ""
+    wrong = sum(len(here) for kind, here in found.items() if kind.wrong)
+    able = sum(finding.fix is not None for here in found.values() for finding in here)
+    if not wrong:
+        yield "nothing is wrong"
+    elif fixed:
+        yield f"{_faults(wrong)}, {able} put right"
+    else:
+        yield (
+            f"{_faults(wrong)}; --fix puts {able} right"
+            if able
+            else f"{_faults(wrong)}; none is for --fix to put right"
+        )
+
+
+def _faults(count: int) -> str:
+    return f"{count} fault{'s' if count != 1 else ''}"

@@ -1,0 +1,108 @@
+"""The figures of a block of comparable rows: what there are, and how each is drawn and written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..blocks import Block
+from . import groups, lines, points
+from .style import NothingError as NothingError
+from .style import Sheet, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure."""
+
+    name: str  # of the file
+    title: str
+    caption: str  # how to read it
+    draw: Callable[[Block], Figure]
+
+
+KINDS = (
+    Kind(
+        "compute", "Accuracy against multiply-adds",
+        "Up is better, left is cheaper: what a row gains, and what it costs at test. A row that skips experts stands "
+        "at what its test images used on average, tied to the same row with nothing skipped. Where there is no room "
+        "for a name, the leaderboard has it.", points.compute,
+    ),
+    Kind(
+        "classes", "Accuracy over the classes",
+        "From the most frequent class to the rarest; the area below is the number of training images.", lines.classes,
+    ),
+    Kind(
+        "tradeoff", "Head against tail",
+        "Right is better on frequent classes, up on rare ones: a row up and right of the dashed lines gains on both.",
+        points.tradeoff,
+    ),
+    Kind(
+        "gain", "Gain by group",
+        "Differences to the baseline with the same seed. A bar that crosses zero shows no difference; a hollow mark "
+        "is one seed, and says nothing of chance.", groups.gain,
+    ),
+    Kind(
+        "reliability", "Reliability of the confidence",
+        "Below the diagonal a method is surer than it is right. Underneath: where its predictions lie.",
+        lines.reliability,
+    ),
+    Kind(
+        "experts", "Experts used by group",
+        "How many experts the router asks, on average, for test images of each group.", groups.used,
+    ),
+    Kind(
+        "training", "Training",
+        "Loss terms as they were minimised. Each panel has its own scale.", lines.training,
+    ),
+    Kind(
+        "confusion", "Tail classes and their hard negatives",
+        "For each rare class: how many of its test images are right, and the classes that take most of the others.",
+        groups.confusion,
+    ),
+    Kind(
+        "members", "Single experts beside their ensemble",
+        "Numbers are single experts, the diamond is their mean: how much of the gain is the ensemble's.",
+        groups.members,
+    ),
+    Kind(
+        "adjust", "Logit adjustment after training",
+        "What taking tau times the log class frequencies off the logits would do. Chosen on test, so never ranked.",
+        lines.adjust,
+    ),
+)  # fmt: skip
+
+
+def drawn(kind: Kind, block: Block, format: str) -> bytes:
+    """The file of a figure, as svg, png or pdf; where it has nothing to show, it says so. The same bytes each time."""
+    with styled(f"{block.name}/{kind.name}"):
+        try:
+            figure = kind.draw(block)
+        except NothingError as reason:
+            figure = _nothing(kind, block, str(reason))
+        return _saved(figure, format)
+
+
+def inline(kind: Kind, block: Block) -> str:
+    """The figure as SVG whose text is text, for an HTML page. Raises NothingError."""
+    with styled(f"{block.name}/{kind.name}", text=True):
+        figure = kind.draw(block)
+        figure.patch.set_visible(False)
+        return _saved(figure, "svg").decode()
+
+
+def _nothing(kind: Kind, block: Block, reason: str) -> Figure:
+    sheet = Sheet(block, kind.title, [f"Nothing to show: {reason}."], 0.2)
+    return sheet.figure
+
+
+def _saved(figure: Figure, format: str) -> bytes:
+    dates = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
+    out = io.BytesIO()
+    figure.savefig(out, format=format, metadata=dates[format])
+    return out.getvalue()

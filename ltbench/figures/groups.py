@@ -1,0 +1,271 @@
+"""Figures by group of classes: gains, experts used, single experts beside their ensemble, where the tail goes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import scores
+from ..blocks import Block, Entry
+from ..record import Record, decode
+from .style import (
+    GROUP_COLORS,
+    GROUP_NAMES,
+    INK,
+    MARKERS,
+    MUTED,
+    PAPER,
+    SHADE,
+    SMALL,
+    NothingError,
+    Sheet,
+    folded,
+    interval,
+    line_handle,
+    name,
+    patch_handle,
+    seeds,
+    shortened,
+    some,
+    width,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PARTS = tuple(GROUP_NAMES)  # top1, many, medium, few
+OFFSETS = dict(zip(PARTS, (0.27, 0.09, -0.09, -0.27), strict=True))  # of their marks within a row
+TALL = 14  # rows in a figure that grows with them
+LETTERS = 24
+WORST = 12  # tail classes in the table of confusions
+AWAY = 3  # hard negatives of each
+
+
+def gain(block: Block) -> Figure:
+    """What each row gains over the baseline in each group, paired by seed."""
+    base = block.base
+    if base is None:
+        raise NothingError(f"the baseline, {block.baseline}, has not run")
+    there = [entry for entry in block.ran if entry is not base and set(entry.figures) & set(base.figures)]
+    if not there:
+        raise NothingError(f"no row but the baseline has run with a seed of {block.baseline}")
+    rows = block.foremost(TALL, there)
+    spreads = [{part: _gain(entry, base, part) for part in PARTS} for entry in rows]
+    several = any(spread["top1"]["n"] > 1 for spread in spreads)
+    bars = "bars: 95 % interval of the differences, paired by seed" if several else "one seed: no interval"
+    ns = sorted({spread["top1"]["n"] for spread in spreads})
+    pairs = f"n = {ns[0]} to {ns[-1]} pairs" if len(ns) > 1 else f"n = {ns[0]} pair{'s' if ns[0] > 1 else ''}"
+    notes = [some(len(rows), len(there), "rows"), f"over {name(base)}; {bars}; {pairs} of seeds a row"]
+    sheet = Sheet(block, "Gain by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
+    axes = _listed(sheet, rows)
+    for part in PARTS:
+        _marks(axes, part, [(spread[part]["mean"], spread[part]["ci95"]) for spread in spreads])
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.set_xlabel("gain in accuracy (percentage points)")
+    return sheet.figure
+
+
+def _gain(entry: Entry, base: Entry, part: str) -> dict[str, Any]:
+    ours, theirs = ({seed: found[part] for seed, found in one.figures.items()} for one in (entry, base))
+    return scores.gain(ours, theirs)
+
+
+def _marks(axes: Axes, part: str, values: Sequence[tuple[float | None, float | None]]) -> None:
+    """A group's points, row by row, with their intervals; hollow without one."""
+    color, at = GROUP_COLORS[part], OFFSETS[part]
+    look: dict[str, Any] = {"markeredgecolor": color, "markeredgewidth": 1.1, "markersize": 4.5, "linestyle": ""}
+    known = [(mean, half, at - i) for i, (mean, half) in enumerate(values) if mean is not None]
+    sure = [(mean, half, y) for mean, half, y in known if half is not None]
+    axes.hlines([y for *_, y in sure], [m - h for m, h, _ in sure], [m + h for m, h, _ in sure], color=color, lw=1.3)
+    unsure = [(mean, half, y) for mean, half, y in known if half is None]
+    for face, kind in ((color, sure), (PAPER, unsure)):
+        xs, ys = [one[0] for one in kind], [one[2] for one in kind]
+        axes.plot(xs, ys, MARKERS[PARTS.index(part)], markerfacecolor=face, **look)
+
+
+def _group_legend() -> list[Any]:
+    return [
+        line_handle(GROUP_NAMES[part], GROUP_COLORS[part], marker, linestyle="")
+        for part, marker in zip(PARTS, MARKERS, strict=False)
+    ]
+
+
+def _listed(sheet: Sheet, rows: Sequence[Entry]) -> Axes:
+    """Axes whose rows are the leaderboard's, first on top, every other one shaded."""
+    texts = [folded(entry.label, LETTERS) for entry in rows]
+    left = 0.25 + max(width(line, 8) for text in texts for line in text.split("\n"))
+    axes = sheet.axes(left=left)
+    axes.set_yticks([-i for i in range(len(rows))], texts)
+    axes.set_ylim(0.55 - len(rows), 0.55)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    for i in range(0, len(rows), 2):
+        axes.axhspan(-i - 0.5, -i + 0.5, color=SHADE, linewidth=0, zorder=0)
+    return axes
+
+
+def used(block: Block) -> Figure:
+    """What methods report for each test image, such as the experts used, by group."""
+    there = [entry for entry in block.ran if entry.complete[0].per_image]
+    if not there:
+        raise NothingError("no row reports a figure for each image, such as the experts that a router used")
+    names = sorted({key for entry in there for key in entry.complete[0].per_image})
+    rows = [(key, entry) for key in names for entry in block.foremost(TALL, _reporting(there, key))][:TALL]
+    names = list(dict.fromkeys(key for key, _ in rows))
+    if not rows:
+        raise NothingError("no row reports a figure for each image with every seed")
+    notes = [f"mean over test images; {interval(there)}; {seeds(there)}"]
+    sheet = Sheet(block, "Experts used by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
+    axes = _listed(sheet, [entry for _, entry in rows])
+    highest = 0.0
+    for part in PARTS:
+        values = [[_per_image(run, key, block.groups.get(part)) for run in entry.complete] for key, entry in rows]
+        spreads = [scores.summary(of) for of in values]
+        _marks(axes, part, [(spread["mean"], spread["ci95"]) for spread in spreads])
+        highest = max([highest, *((spread["mean"] or 0) + (spread["ci95"] or 0) for spread in spreads)])
+    axes.set_xlim(0, highest * 1.08 or 1)
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    axes.set_xlabel(f"{shortened(names[0], 30).replace('_', ' ')}{more} (mean per test image)")
+    return sheet.figure
+
+
+def _reporting(entries: Sequence[Entry], key: str) -> list[Entry]:
+    return [entry for entry in entries if all(key in run.per_image for run in entry.complete)]
+
+
+def _per_image(run: Record, key: str, classes: Sequence[int] | None) -> float | None:
+    """The mean over the test images of these classes, or of all; None for a group without any."""
+    if classes is None:
+        return run.per_image[key].mean
+    images = sum(run.total[c] for c in classes)
+    return sum(run.per_image[key].by_class[c] * run.total[c] for c in classes) / images if images else None
+
+
+def members(block: Block) -> Figure:
+    """Each expert's accuracy by group, beside the ensemble's."""
+    there = [entry for entry in block.ran if all(run.members for run in entry.complete)]
+    if not there:
+        raise NothingError("no row has single experts")
+    rows = block.foremost(5, there)
+    legend = [
+        line_handle("one expert", PAPER, "o", linestyle="", markeredgecolor=MUTED),
+        line_handle("their ensemble", INK, "D", linestyle=""),
+    ]
+    notes = [some(len(rows), len(there), "rows with experts"), f"mean over seeds; {seeds(rows)}"]
+    sheet = Sheet(block, "Single experts beside their ensemble", notes, 0.5 + 0.95 * len(rows), legend)
+    parts = [part for part in PARTS if part == "top1" or block.groups[part]]
+    lines = [(entry, part) for entry in rows for part in parts]
+    texts = [folded(entry.label, LETTERS) for entry in rows]
+    left = 0.85 + max(width(line, 8) for text in texts for line in text.split("\n"))
+    axes = sheet.axes(left=left)
+    axes.set_yticks([-i for i in range(len(lines))], [GROUP_NAMES[part] for _, part in lines])
+    axes.set_ylim(0.6 - len(lines), 0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    for i, text in enumerate(texts):
+        middle = -(i * len(parts) + (len(parts) - 1) / 2)
+        put: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axes.annotate(text, (0, middle), (-44, 0), size=8, ha="right", va="center", **put)
+        if i % 2 == 0:
+            axes.axhspan(middle - len(parts) / 2, middle + len(parts) / 2, color=SHADE, linewidth=0, zorder=0)
+    for i, (entry, part) in enumerate(lines):
+        _experts(axes, entry, None if part == "top1" else block.groups[part], -i, GROUP_COLORS[part])
+    axes.margins(x=0.06)
+    axes.set_xlabel("accuracy (per cent)")
+    return sheet.figure
+
+
+def _experts(axes: Axes, entry: Entry, classes: Sequence[int] | None, y: float, color: str) -> None:
+    chosen = list(range(len(entry.complete[0].total))) if classes is None else list(classes)
+    single = np.asarray([run.members for run in entry.complete], dtype=float)[:, :, chosen].sum(2)  # [n, E]
+    total = np.asarray([run.total for run in entry.complete], dtype=float)[:, chosen].sum(1)
+    right = np.asarray([run.right for run in entry.complete], dtype=float)[:, chosen].sum(1)
+    if not total.all():
+        return
+    shares, whole = (100 * single / total[:, None]).mean(0), float((100 * right / total).mean())
+    axes.plot([shares.min(), whole], [y, y], color=color, linewidth=0.8, zorder=2)
+    ring: dict[str, Any] = {
+        "markerfacecolor": PAPER,
+        "markeredgecolor": color,
+        "markersize": 5.5,
+        "markeredgewidth": 1.0,
+    }
+    axes.plot(shares, [y] * len(shares), "o", **ring, zorder=3)
+    axes.plot(whole, y, "D", color=color, markersize=5.5, zorder=5)
+
+
+def confusion(block: Block) -> Figure:
+    """Which classes take the test images of the rarest ones, in the baseline and in the best row on the tail."""
+    tail = block.groups["few"]
+    ranked = sorted(block.ran, key=lambda entry: -(entry.row["few"]["mean"] or 0.0))
+    best = next((entry for entry in ranked if _is_whole(entry)), None)
+    if not tail or not best:
+        raise NothingError("no record holds the predicted classes" if tail else "no class has few training images")
+    rows = [block.base, best] if block.base and block.base is not best and _is_whole(block.base) else [best]
+    counts = block.counts
+    chosen = sorted(tail, key=lambda c: (counts[c], c))[:WORST]
+    left_out = f", {len(chosen)} of the {len(tail)} classes of few" if len(chosen) < len(tail) else ""
+    notes = [
+        f"on the left: class number (training images), the rarest first{left_out}; {seeds(rows)}",
+        "in the cells: the class that takes its test images: per cent of them; coloured by that class's group",
+    ]
+    legend = [patch_handle("right", MUTED)]
+    legend += [patch_handle(f"wrong, a class of {part}", GROUP_COLORS[part]) for part in scores.GROUPS]
+    sheet = Sheet(block, "Tail classes and their hard negatives", notes, 0.6 + 0.21 * len(chosen), legend)
+    colors = {c: GROUP_COLORS[part] for part, members in block.groups.items() for c in members}
+    wide = (5.2 - 0.65 - 0.1 - 0.15 * (len(rows) - 1)) / len(rows)
+    for i, entry in enumerate(rows):
+        left = 0.65 + i * (wide + 0.15)
+        axes = sheet.axes(left=left, right=5.2 - left - wide, bottom=0.05, top=0.55)
+        _negatives(axes, entry, chosen, colors)
+        axes.set_yticks(range(len(chosen)), [f"{c} ({counts[c]})" if i == 0 else "" for c in chosen])
+    return sheet.figure
+
+
+def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], colors: dict[int, str]) -> None:
+    """A table: per class the share right, and the classes that its images most often go to."""
+    from matplotlib.patches import Rectangle
+
+    table = np.sum([_matrix(run) for run in entry.complete], axis=0)
+    shares = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
+    for i, c in enumerate(chosen):
+        away = shares[c].copy()
+        away[c] = -1
+        for j, other in enumerate([c, *np.argsort(-away, kind="stable")[:AWAY].tolist()]):
+            share = float(shares[c, other])
+            if j == 0 or share > 0:
+                fill = MUTED if j == 0 else colors[other]
+                strength = round(0.12 + 0.55 * share / 100, 3)
+                cell = Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, facecolor=fill, alpha=strength, linewidth=0)
+                axes.add_artist(cell)
+                text = f"{share:.0f}" if j == 0 else f"{other}: {share:.0f}"
+                axes.text(j, i, text, size=7, ha="center", va="center_baseline", color=INK)
+    axes.set_title(folded(entry.label, 30, 1), size=8, loc="left", pad=17)
+    axes.set_xlim(-0.5, AWAY + 0.5)
+    axes.set_ylim(len(chosen) - 0.5, -0.5)
+    axes.set_xticks(range(AWAY + 1), ["right", "1st", "2nd", "3rd"])
+    axes.grid(visible=False)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=SMALL)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Whether each of its runs holds a predicted class for each test image."""
+    try:
+        found = [(decode(run.predictions), run.total) for run in entry.complete]
+    except (ValueError, zlib.error):
+        return False
+    return all(len(predicted) == sum(total) > 0 and predicted.max() < len(total) for predicted, total in found)
+
+
+def _matrix(run: Record) -> np.ndarray:
+    """[C, C] test images by their class and the predicted one."""
+    true = np.repeat(np.arange(len(run.total)), run.total)
+    classes = len(run.total)
+    return np.bincount(true * classes + decode(run.predictions), minlength=classes**2).reshape(classes, classes)

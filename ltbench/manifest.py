@@ -1,0 +1,51 @@
+"""The manifest of a folder of files: whose they are, and the sha256 of each. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .record import write_atomically
+
+MANIFEST = "manifest.json"  # {"key": ..., "sha256": {file: hash}}
+_FILE = re.compile(r"[a-z]+\.(safetensors|json)")
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
+
+
+class DamagedError(Exception):
+    """A folder whose files are not those that its manifest names."""
+
+
+def write(folder: Path, key: str, names: Iterable[str]) -> None:
+    """Write the manifest of these files of the run of that key. Raises OSError."""
+    hashes = {name: _sha256(folder / name) for name in names}
+    write_atomically(folder / MANIFEST, json.dumps({"key": key, "sha256": hashes}))
+
+
+def verify(folder: Path, key: str | None = None, names: Iterable[str] = (), only: str | None = None) -> None:
+    """Compare a folder's files, or only one, with their manifest.
+
+    Raises DamagedError where one differs, the manifest is of another key, or lacks one of these names.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if key not in (None, manifest["key"]):
+            raise DamagedError("its manifest is another run's")
+        hashes = dict(manifest["sha256"])
+        for name in [only] if only else [*hashes]:
+            if not _FILE.fullmatch(name):  # no path out of the folder
+                raise DamagedError("its manifest names strange files")
+            if _sha256(folder / name) != hashes[name]:
+                raise DamagedError(f"{name} contradicts its sha256")
+        if not set(names) <= set(hashes):
+            raise DamagedError("its manifest lacks files")
+    except UNREADABLE as error:
+        raise DamagedError(f"{type(error).__name__}: {error}") from None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

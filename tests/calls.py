@@ -1,0 +1,80 @@
+"""`ltbench ...` within the test's process, where torch is loaded already; and folders that are full or read-only."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ltbench import cli
+
+
+def ltbench(capsys: pytest.CaptureFixture[str], *words: str | Path) -> SimpleNamespace:
+    """What the command line answers: code, out, err. Nothing that trains: workers are processes of their own."""
+    capsys.readouterr()
+    before, sys.argv = sys.argv, ["ltbench", *map(str, words)]
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = before
+    said = capsys.readouterr()
+    return SimpleNamespace(code=code or 0, out=said.out, err=said.err)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Every file and folder below: inode, size and time of the last change."""
+    found = {str(path): path.lstat() for path in (folder, *folder.rglob("*"))}
+    return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+@contextmanager
+def limited(size: int) -> Iterator[None]:
+    """Within this, no file may grow beyond `size` bytes: each writer fails there and leaves a stump.
+
+    The system says "File too large" instead of "No space left on device"; the rest is as on a full disk.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def mounted(folder: Path, *options: str, source: str | Path = "tmpfs") -> Iterator[None]:
+    """Something mounted on folder; skips the test where that takes rights that nobody has given us."""
+    done = subprocess.run(["mount", *options, str(source), str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Within this, folder cannot be written to, by root neither."""
+    if os.geteuid():
+        modes = {path: path.stat().st_mode for path in (folder, *folder.rglob("*"))}
+        for path, mode in modes.items():
+            path.chmod(mode & ~0o222)
+        try:
+            yield
+        finally:
+            for path, mode in modes.items():
+                path.chmod(mode)
+        return
+    with mounted(folder, "--bind", source=folder):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        yield
