@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from . import record as records
 from .keys import canonical_json
-from .record import PlanFile, Record, Row, raw_predictions
+from .record import Record, Row, raw_predictions
 from .rescore import logits_of
 from .scores import GROUPS, group_classes, is_resampled
 
@@ -124,8 +124,13 @@ def analyze(results: Path, runs: Path) -> Analysis:
         blocks: dict[str, list[Row]] = {}
         for row in plan.rows:
             blocks.setdefault(row.block, []).append(row)
-        found += [_Block(plan, rows, there, runs).result() for rows in blocks.values()]
+        found += [_Block(plan.suite, plan.baseline, rows, there, runs).result() for rows in blocks.values()]
     return Analysis(found, refused)
+
+
+def of_votes(suite: str, rows: Sequence[Row], there: Mapping[str, Record]) -> AnalysedBlock:
+    """Rows of one block and their records by key, from the predicted classes alone and without contrasts."""
+    return _Block(suite, "", rows, there, None).result(contrasts=False)
 
 
 def predicted(record: Record) -> np.ndarray | None:
@@ -141,8 +146,10 @@ def predicted(record: Record) -> np.ndarray | None:
 class _Block:
     """The rows of one block and their runs, on their way to figures."""
 
-    def __init__(self, plan: PlanFile, rows: Sequence[Row], there: Mapping[str, Record], folder: Path) -> None:
-        self.plan, self.rows, self.folder = plan, rows, folder
+    def __init__(
+        self, suite: str, baseline: str, rows: Sequence[Row], there: Mapping[str, Record], folder: Path | None
+    ) -> None:
+        self.suite, self.baseline, self.rows, self.folder = suite, baseline, rows, folder
         complete = [there[k] for row in rows for k in row.keys.values() if k in there and there[k].total]
         self.first = next((r for r in complete if r.status == "complete"), None)
         self.runs = {row.label: dict(self._runs(row, there)) for row in rows}
@@ -161,7 +168,7 @@ class _Block:
             if record.total == self.first.total and record.data.counts == self.first.data.counts:
                 yield int(run), record
 
-    def result(self) -> AnalysedBlock:
+    def result(self, contrasts: bool = True) -> AnalysedBlock:
         """All figures."""
         row = self.rows[0]
         total = len(self.groups["all"])
@@ -171,11 +178,11 @@ class _Block:
             for name in GROUPS
         }
         return {
-            "suite": self.plan.suite, "data": row.data, "backbone": row.backbone, "recipe": row.recipe,
+            "suite": self.suite, "data": row.data, "backbone": row.backbone, "recipe": row.recipe,
             "runs_are": self._runs_are(), "thresholds": list(self.first.data.groups) if self.first else [],
             "sizes": {name: len(classes) for name, classes in self.groups.items()}, "others_many": chance,
             "rows": [self._row(row) for row in self.rows],
-            "contrasts": [c for a, b, what in self._pairs() if (c := self._contrast(a, b, what))],
+            "contrasts": [c for a, b, what in self._pairs() if (c := self._contrast(a, b, what))] if contrasts else [],
         }  # fmt: skip
 
     def _runs_are(self) -> Literal["draws", "seeds"]:
@@ -192,7 +199,7 @@ class _Block:
         chosen = [self.runs[label][run] for run in runs]
         key = (label, tuple(runs))
         if key not in self._cache:
-            logits = [logits_of(record, self.folder) for record in chosen] if len(chosen) > 1 else [None]
+            logits = [logits_of(record, self.folder) for record in chosen] if self.folder and len(chosen) > 1 else []
             whole = [one for one in logits if one is not None and np.isfinite(one).all()]
             said = np.stack([p for record in chosen if (p := predicted(record)) is not None])
             given = whole if len(whole) == len(chosen) else None
@@ -232,7 +239,8 @@ class _Block:
     def _lacking(self, made: Decomposition) -> str:
         if made.runs == 1:
             return f"one {self._runs_are()[:-1]}: bias and variance need at least two"
-        missing = "" if "brier" in made.values else f"squared error n/a: not all runs have logits under {self.folder}"
+        lacks = self.folder is not None and "brier" not in made.values
+        missing = f"squared error n/a: not all runs have their logits under {self.folder}" if lacks else ""
         few = f"two {self._runs_are()}: no intervals" if made.runs == 2 else ""
         return "; ".join(filter(None, (few, missing)))
 
@@ -268,8 +276,8 @@ class _Block:
         there = [row for row in self.rows if self.runs[row.label]]
         found: dict[tuple[str, str], str] = {}
         for row in there:
-            if row.label != self.plan.baseline and self.runs.get(self.plan.baseline):
-                found[row.label, self.plan.baseline] = "over the baseline"
+            if row.label != self.baseline and self.runs.get(self.baseline):
+                found[row.label, self.baseline] = "over the baseline"
         for a, b, option in _one_option([(row.label, self._example(row.label)) for row in there]):
             found.setdefault((a, b), f"option {option}")
         for row in there:

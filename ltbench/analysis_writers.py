@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, Estimate
-from .writers import STYLES, _booktabs, _csv_value, _escaped_json, _markdown_line, latex, plain
+from .record import write_atomically
+from .writers import STYLES, _booktabs, _csv_value, _markdown_line, latex, plain, visible_json
 
 FORMATS = ("text", "md", "latex", "csv", "json")
 TITLES = {
@@ -112,15 +113,15 @@ def notes(block: AnalysedBlock) -> list[str]:
         "Error = bias + net variance (Domingos 2000); the main prediction is the majority's, of tied classes each with "
         "the same probability. Kohavi and Wolpert's and the squared error are bias + variance, free of the number of "
         f"{what}.",
-        f"Classes: {sizes} (many > {many}, few < {few} training images here). (chance): if errors went to all classes.",
+        f"Classes: {sizes} (many > {many}, few < {few} training images here). (chance): errors to all classes alike.",
         *unequal,
         *reasons,
     ]
 
 
 def confused(block: AnalysedBlock) -> list[str]:
-    """For each row the classes of few that are most often taken for another."""
-    out = []
+    """For each row the classes of few that are most often taken for one other class."""
+    out: list[str] = []
     for row in block["rows"]:
         tail = [c for c in row["classes"] if c["group"] == "few" and c["confusers"]]
         worst = sorted(tail, key=lambda c: (-(c["figures"]["error"] or 0) * c["confusers"][0]["share"], c["number"]))[
@@ -132,14 +133,14 @@ def confused(block: AnalysedBlock) -> list[str]:
             for c in worst
         ]
         if said:
-            out.append(f"{row['label']} takes most of class {'; '.join(said)}")
-    return out
+            out.append(f"  {row['label']}: {'; '.join(said)}")
+    return ["Classes of few most often taken for another, per cent of their test images:", *out] if out else []
 
 
 def render(found: Analysis, kind: str) -> str:
     """An analysis as md, latex, csv or json text."""
     if kind == "json":
-        return _escaped_json(json.dumps(found.blocks, indent=1, ensure_ascii=False)) + "\n"
+        return visible_json(found.blocks) + "\n"
     if kind == "csv":
         return _csv(found.blocks)
     return "\n".join(_latex(block) if kind == "latex" else _markdown(block) for block in found.blocks)
@@ -167,6 +168,25 @@ def _latex(block: AnalysedBlock) -> str:
         table = _booktabs(cells, [latex(panel.first), *PARTS], ["left", *["right"] * len(PARTS)])
         parts += [f"% {plain(panel.title)}", table]
     return "\n".join(parts) + "\n"
+
+
+def write(found: Analysis, out: Path) -> list[Path]:
+    """Write analysis.csv and bias_variance.svg and .png of each block to out/<suite>/; their paths. Raises OSError."""
+    from . import figures
+    from .blocks import file_names
+    from .figures import bias_variance
+    from .figures.style import styled
+
+    paths = []
+    for name, block in zip(file_names([b["suite"] for b in found.blocks]), found.blocks, strict=True):
+        folder = out / name
+        write_atomically(folder / "analysis.csv", _csv([block]))
+        paths.append(folder / "analysis.csv")
+        for format in ("svg", "png") if any(row["n"] for row in block["rows"]) else ():
+            with styled(f"{name}/bias_variance"):
+                (folder / f"bias_variance.{format}").write_bytes(figures.saved(bias_variance.figure(block), format))
+            paths.append(folder / f"bias_variance.{format}")
+    return paths
 
 
 # CSV: one number a line
@@ -221,18 +241,18 @@ def show(found: Analysis, console: Any) -> None:
     for block in found.blocks:
         console.print(Text(plain(heading(block)), style="bold"))
         for panel in panels(block):
-            table = Table(
-                title=Text(plain(panel.title)), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
-            )
+            console.print()
+            console.print(Text(panel.title))
+            table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
             wide = min(LABEL_WIDTH, max(len(plain(label)) for label, _ in panel.lines))
             table.add_column(panel.first, overflow="fold", min_width=wide)
             for part in PARTS:
-                table.add_column(part, justify="right", no_wrap=True)
+                table.add_column(part, justify="right", no_wrap=True, min_width=9)
             for label, line in panel.lines:
                 table.add_row(Text(plain(label)), *line)
             console.print(table)
-            console.print()
-        _paragraphs(console, confused(block), "")
+        console.print()
+        _paragraphs(console, [*confused(block), ""], "")
         _paragraphs(console, notes(block), "dim")
         console.print()
 

@@ -196,8 +196,9 @@ def interval(value: float, replicates: np.ndarray, runs: int) -> tuple[float, fl
 
     Taken from the replicates' distances from their own mean, as a majority of drawn runs is another thing than one of
     all. Drawing runs and images counts the chance of a single answer three times (Owen 2007): what the two drawn apart
-    leave over of the variance tells how much that is, and it is counted once. A bootstrap of few runs is too narrow: the
-    runs' part is taken R / (R - 1) times, and the whole has Student's quantile with Satterthwaite's degrees of freedom.
+    leave over of the variance tells how much that is, and it is counted once. A bootstrap of few runs is too narrow:
+    the runs' part is taken R / (R - 1) times, and the whole has Student's quantile
+    by Satterthwaite's degrees of freedom.
     """
     if runs < 3:
         return None

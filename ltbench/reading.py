@@ -119,7 +119,7 @@ def report(
 
 def analyze(
     results: ResultsArgument,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the figures and analysis.csv there.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Figure and numbers go to DIR/<suite>/.")] = None,
     format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json", help="How to print.")] = "text",
     runs: RunsOption = Path("runs"),
 ) -> None:
@@ -129,19 +129,13 @@ def analyze(
     one_of("--format", format, analysis_writers.FORMATS)
     found = analysis.analyze(results, runs)
     if out:
-        from . import bias_variance_figure
-        from .record import write_atomically
-
-        write_atomically(out / "analysis.csv", analysis_writers.render(found, "csv"))
-        for path in bias_variance_figure.write(found.blocks, out):
+        for path in analysis_writers.write(found, out):
             print(path, file=sys.stderr)
     if format == "text":
         analysis_writers.show(found, console())
     else:
         sys.stdout.write(analysis_writers.render(found, format))
-    for refusal in found.refused:
-        print(f"refused: {refusal}", file=sys.stderr)
-    raise typer.Exit(1 if found.refused else 0)
+    _end(found.refused)
 
 
 # What the commands share
