@@ -38,7 +38,7 @@ QUANTITIES = {"accuracy": "error", "bias": "bias", "variance": "variance"}
 LINE = 0.42  # inches a row
 TALL = 24  # rows in one figure
 LETTERS = 20
-GAP = 0.18  # inches between panels
+GAP = 0.26  # inches between panels
 
 
 def draw(block: Block) -> Figure:
