@@ -133,7 +133,7 @@ def decompose(
             continue
         part = slice(int(end) - images, int(end))
         chances = None if logits is None else softmax(np.stack([one[part] for one in logits]))
-        weights = random.multinomial(images, [1 / images] * images, size=len(drawn)).T / images  # [M, B]
+        weights = _drawn_images(random, images)
         point, moved = _of_class(predicted[:, part], label, chances, is_many, drawn)
         for name, value in point.items():
             values.setdefault(name, np.zeros(classes))[label] = value.mean()
@@ -150,6 +150,13 @@ def _drawn_runs(random: np.random.Generator, runs: int) -> np.ndarray:
     while runs > 1 and (alone := (drawn > 0).sum(1) < 2).any():
         drawn[alone] = random.multinomial(runs, [1 / runs] * runs, size=int(alone.sum()))
     return drawn
+
+
+def _drawn_images(random: np.random.Generator, images: int) -> np.ndarray:
+    """[M, B] the weight of each image in the mean of as many drawn with replacement."""
+    chosen = random.integers(0, images, (RESAMPLES, images)) + images * np.arange(RESAMPLES)[:, None]
+    counts = np.bincount(chosen.ravel(), minlength=RESAMPLES * images)
+    return np.asarray(counts.reshape(RESAMPLES, images).T / images)
 
 
 def _of_class(

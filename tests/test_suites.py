@@ -44,7 +44,9 @@ def test_ride_universal_pairs_each_base_with_two_experts_on_three_depths(cifar10
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_those_of_bias_and_variance_set_the_number_of_experts_and_diversity_beside_the_baselines(name, request):
-    made = plan.make(suite.read(name), request.getfixturevalue("cifar100" if name == "bias_variance" else "glyph_cache"))
+    made = plan.make(
+        suite.read(name), request.getfixturevalue("cifar100" if name == "bias_variance" else "glyph_cache")
+    )
     assert [row.label for row in made.rows] == [
         "ce", "ldam_drw", "crt", "tau_norm(tau=1)", "ride(experts=1)", "ride(experts=2)", "ride(experts=3)",
         "ride(experts=3, diversity=0)",
