@@ -96,7 +96,10 @@ def notes(block: AnalysedBlock) -> list[str]:
     """What one must know to believe the figures."""
     rows = [row for row in block["rows"] if row["n"]]
     what = block["runs_are"]
-    reasons = [f"{row['label']}: {row['reason']}" for row in block["rows"] if row["reason"]]
+    lacking: dict[str, list[str]] = {}
+    for row in block["rows"]:
+        lacking.setdefault(row["reason"], []).append(row["label"])
+    reasons = [f"{reason}: {', '.join(labels)}" for reason, labels in lacking.items() if reason]
     if not rows:
         return ["No complete run with predictions, so nothing to analyse.", *reasons]
     counts = sorted({row["n"] for row in rows})
@@ -107,9 +110,11 @@ def notes(block: AnalysedBlock) -> list[str]:
         "draws": f"Over {over} draws of the training set, each with a training seed of its own.",
         "seeds": f"Over {over} seeds on one training set: variance is that of training, not that of the data.",
     }[what]
+    source = f"One {what[:-1]}." if counts == [1] else source
     unequal = [] if len(counts) == 1 else [f"Main predictions of more {what} are better: compare rows of equal n."]
+    interval = f" ±: half of the 95 % bootstrap interval over {what} and test images." if counts[-1] > 2 else ""
     return [
-        f"Per cent of test images. {source} ±: half of the 95 % bootstrap interval over {what} and test images.",
+        f"Per cent of test images. {source}{interval}",
         "Error = bias + net variance (Domingos 2000); the main prediction is the majority's, of tied classes each with "
         "the same probability. Kohavi and Wolpert's and the squared error are bias + variance, free of the number of "
         f"{what}.",

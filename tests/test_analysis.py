@@ -162,7 +162,10 @@ def test_one_draw_has_errors_and_a_reason_instead_of_bias_and_variance(tmp_path)
     panels = analysis_writers.panels(block)
     assert "Error" in [panel.title for panel in panels]
     assert not any("ariance" in panel.title for panel in panels)
-    assert "ce: one draw: bias and variance need at least two" in analysis_writers.notes(block)
+    labels = ", ".join(simulated.METHODS)
+    notes = analysis_writers.notes(block)
+    assert f"one draw: bias and variance need at least two: {labels}" in notes
+    assert notes[0] == "Per cent of test images. One draw."
 
 
 def test_without_logits_the_squared_error_is_not_known_and_it_says_so(tmp_path):
