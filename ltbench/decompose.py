@@ -38,19 +38,18 @@ Figures = dict[str, np.ndarray]
 
 def by_votes(predicted: np.ndarray, label: int) -> Figures:
     """VOTES of each image [M], from the predicted classes [R, M] of images of one class."""
-    runs = np.ones((1, len(predicted)))
-    return {name: value[:, 0] for name, value in _votes(predicted, label, runs).items()}
+    everyone = np.ones((len(predicted), 1))
+    return {name: value[:, 0] for name, value in _votes(predicted, label, everyone).items()}
 
 
-def _votes(predicted: np.ndarray, label: int, weights: np.ndarray) -> Figures:
-    """VOTES [M, B] where run r counts weights[b, r] times; whole numbers, so that ties are seen exactly."""
-    same = predicted[:, None] == predicted[None]  # [R, R, M]
-    first = ~np.tril(same.transpose(2, 0, 1), -1).any(2)  # [M, R] no earlier run says the same
-    cast, total = weights.T.astype("f4"), weights.sum(1)  # [R, B], [B]
-    votes = same.transpose(2, 0, 1).astype("f4") @ cast  # [M, R, B] of the class that run r says
-    most = votes.max(1)
-    tied = (first[:, :, None] & (votes == most[:, None])).sum(1)
-    right = (predicted == label).T.astype("f4") @ cast  # [M, B]
+def _votes(predicted: np.ndarray, label: int, voters: np.ndarray) -> Figures:
+    """VOTES [M, K] of K choices of voters [R, K]: 1 for a run that votes, 0 for one that does not."""
+    same = (predicted[:, None] == predicted[None]).transpose(2, 0, 1)  # [M, R, R]
+    votes = same.astype(float) @ voters  # [M, R, K] for the class that run r says
+    most, total = votes.max(1), voters.sum(0)
+    # a class with v votes is said by v voting runs, so each counts 1 / v towards the number of tied classes
+    tied = ((votes == most[:, None]) * voters).sum(1) / most
+    right = (predicted == label).T.astype(float) @ voters
     main_right = (right == most) / tied  # the probability that the main prediction is right
     variance, share = 1 - most / total, right / total
     return {
@@ -119,11 +118,12 @@ def decompose(
 
     Of one run only the error is known. `to_many` is the share of images that are wrong and taken for a class of `many`.
     The bootstrap draws runs and the images of each class with replacement, each on its own as they are crossed, from a
-    fixed seed: two methods of equally many runs get the same draws, so that their difference is paired.
+    fixed seed: two methods of equally many runs get the same draws, so that their difference is paired. What is drawn
+    is a run's share in a figure, its jackknife pseudo-value: a majority of runs drawn twice is not that of all runs.
     """
     runs, classes = len(predicted), len(total)
     random = np.random.default_rng(SEED)
-    drawn = _drawn_runs(random, runs)
+    drawn = random.multinomial(runs, [1 / runs] * runs, size=RESAMPLES).T / runs  # [R, B]
     ends = np.cumsum(total)
     is_many = np.isin(np.arange(classes), list(many))
     values: dict[str, np.ndarray] = {}
@@ -134,22 +134,13 @@ def decompose(
         part = slice(int(end) - images, int(end))
         chances = None if logits is None else softmax(np.stack([one[part] for one in logits]))
         weights = _drawn_images(random, images)
-        point, moved = _of_class(predicted[:, part], label, chances, is_many, drawn)
-        for name, value in point.items():
+        for name, (value, shares) in _of_class(predicted[:, part], label, chances, is_many).items():
             values.setdefault(name, np.zeros(classes))[label] = value.mean()
-            kept = replicates.setdefault(name, np.zeros((3, len(drawn), classes)))
-            kept[0, :, label] = (moved[name] * weights).sum(0)
-            kept[1, :, label] = moved[name].mean(0)
-            kept[2, :, label] = value @ weights
+            kept = replicates.setdefault(name, np.zeros((3, RESAMPLES, classes)))
+            kept[0, :, label] = ((shares @ drawn) * weights).sum(0)
+            kept[1, :, label] = shares.mean(0) @ drawn
+            kept[2, :, label] = shares.mean(1) @ weights
     return Decomposition(runs, np.asarray(total), values, replicates)
-
-
-def _drawn_runs(random: np.random.Generator, runs: int) -> np.ndarray:
-    """[B, R] how often each run is drawn; where there are several, at least two different ones."""
-    drawn = random.multinomial(runs, [1 / runs] * runs, size=RESAMPLES)
-    while runs > 1 and (alone := (drawn > 0).sum(1) < 2).any():
-        drawn[alone] = random.multinomial(runs, [1 / runs] * runs, size=int(alone.sum()))
-    return drawn
 
 
 def _drawn_images(random: np.random.Generator, images: int) -> np.ndarray:
@@ -160,27 +151,42 @@ def _drawn_images(random: np.random.Generator, images: int) -> np.ndarray:
 
 
 def _of_class(
-    predicted: np.ndarray, label: int, chances: np.ndarray | None, is_many: np.ndarray, drawn: np.ndarray
-) -> tuple[Figures, Figures]:
-    """(figures [M], their replicates over runs [M, B]) of the images of one class."""
-    shares = (drawn / drawn.sum(1, keepdims=True)).T  # [R, B]
-    wrongly = (is_many[predicted] & (predicted != label)).astype(float).T  # [M, R]
-    point, moved = {"to_many": wrongly.mean(1)}, {"to_many": wrongly @ shares}
+    predicted: np.ndarray, label: int, chances: np.ndarray | None, is_many: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """quantity -> (figures [M], the runs' shares in them [M, R]) of the images of one class."""
+    wrong = (predicted != label).astype(float).T
+    shares = {"error": wrong, "to_many": wrong * is_many[predicted].T}
     if len(predicted) == 1:
-        error = (predicted != label).astype(float).T
-        return point | {"error": error[:, 0]}, moved | {"error": error @ shares}
+        return {name: (share.mean(1), share) for name, share in shares.items()}
+    point = {"to_many": shares["to_many"].mean(1)}
     point |= by_votes(predicted, label) | by_pairs(predicted, label, len(is_many))
-    moved |= _votes(predicted, label, drawn)
-    apart = (predicted[:, None] != predicted[None]).transpose(2, 0, 1) / 2
-    moved["kw_variance"] = _over_pairs(apart, drawn)
-    moved["kw_bias"] = moved["error"] - moved["kw_variance"]
+    without = _votes(predicted, label, 1 - np.eye(len(predicted)))  # one run each
+    shares |= {name: _pseudo(point[name], without[name]) for name in VOTES[1:]}
+    shares["kw_variance"] = _of_pairs((predicted[:, None] != predicted[None]).transpose(2, 0, 1) / 2)
+    shares["kw_bias"] = wrong - shares["kw_variance"]
     if chances is not None:
         point |= by_squares(chances, label)
-        errors = ((chances - np.eye(chances.shape[2])[label]) ** 2).sum(2).T  # [M, R]
-        moved["brier"] = errors @ shares
-        moved["brier_variance"] = _over_pairs(_distances(chances), drawn)
-        moved["brier_bias"] = moved["brier"] - moved["brier_variance"]
-    return point, moved
+        shares["brier"] = ((chances - np.eye(chances.shape[2])[label]) ** 2).sum(2).T
+        shares["brier_variance"] = _of_pairs(_distances(chances))
+        shares["brier_bias"] = shares["brier"] - shares["brier_variance"]
+    return {name: (point[name], shares[name]) for name in shares}
+
+
+def _pseudo(value: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """[M, R] jackknife pseudo-values of a figure [M] that is without [M, R] where a run is left out."""
+    runs = without.shape[1]
+    return np.asarray(runs * value[:, None] - (runs - 1) * without)
+
+
+def _of_pairs(apart: np.ndarray) -> np.ndarray:
+    """[M, R] the same of the mean of apart [M, R, R] over pairs of different runs; 0 on the diagonal."""
+    runs = apart.shape[1]
+    of_run = apart.sum(2)
+    everything = of_run.sum(1)
+    value = everything / (runs * (runs - 1))
+    if runs == 2:  # a pair without one of its runs is none
+        return np.repeat(value[:, None], runs, axis=1)
+    return _pseudo(value, (everything[:, None] - 2 * of_run) / ((runs - 1) * (runs - 2)))
 
 
 def _distances(chances: np.ndarray) -> np.ndarray:
@@ -188,24 +194,17 @@ def _distances(chances: np.ndarray) -> np.ndarray:
     rows = chances.transpose(1, 0, 2)
     products = rows @ rows.transpose(0, 2, 1)
     norms = np.einsum("mrr->mr", products)
-    return np.asarray((norms[:, :, None] + norms[:, None]) / 2 - products)
-
-
-def _over_pairs(apart: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """[M, B] the mean of apart [M, R, R] over pairs of different runs, run r counting drawn[b, r] times."""
-    pairs = drawn[:, :, None] * drawn[:, None] * (1 - np.eye(drawn.shape[1]))  # [B, R, R]
-    pairs /= pairs.sum((1, 2), keepdims=True)
-    return np.asarray(apart.reshape(len(apart), -1) @ pairs.reshape(len(pairs), -1).T)
+    apart = (norms[:, :, None] + norms[:, None]) / 2 - products
+    return np.asarray(apart * (1 - np.eye(len(chances))))
 
 
 def interval(value: float, replicates: np.ndarray, runs: int) -> tuple[float, float] | None:
     """The 95 % interval of a value by its replicates [3, B]; None for fewer than three runs, which tell no spread.
 
-    Taken from the replicates' distances from their own mean, as a majority of drawn runs is another thing than one of
-    all. Drawing runs and images counts the chance of a single answer three times (Owen 2007): what the two drawn apart
-    leave over of the variance tells how much that is, and it is counted once. A bootstrap of few runs is too narrow:
-    the runs' part is taken R / (R - 1) times, and the whole has Student's quantile
-    by Satterthwaite's degrees of freedom.
+    Taken from the replicates' distances from their own mean. Drawing runs and images counts the chance of a single
+    answer three times (Owen 2007): what the two drawn apart leave over of the variance tells how much that is, and it is
+    counted once. A bootstrap of few runs is too narrow: the runs' part is taken R / (R - 1) times, and the whole has
+    Student's quantile by Satterthwaite's degrees of freedom.
     """
     if runs < 3:
         return None
