@@ -202,9 +202,9 @@ def interval(value: float, replicates: np.ndarray, runs: int) -> tuple[float, fl
     """The 95 % interval of a value by its replicates [3, B]; None for fewer than three runs, which tell no spread.
 
     Taken from the replicates' distances from their own mean. Drawing runs and images counts the chance of a single
-    answer three times (Owen 2007): what the two drawn apart leave over of the variance tells how much that is, and it is
-    counted once. A bootstrap of few runs is too narrow: the runs' part is taken R / (R - 1) times, and the whole has
-    Student's quantile by Satterthwaite's degrees of freedom.
+    answer three times (Owen 2007): what the two drawn apart leave over of the variance tells how much that is, so that
+    it is counted once. A bootstrap of few runs is too narrow: the runs' part is taken R / (R - 1) times, and the whole
+    has Student's quantile by Satterthwaite's degrees of freedom.
     """
     if runs < 3:
         return None
