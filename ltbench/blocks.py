@@ -118,14 +118,21 @@ def _file_name(suite: str) -> str:
 
 
 def _distinct(blocks: list[Block]) -> list[Block]:
-    """The blocks under names that differ, in upper and lower case too: suite, suite-2, ..."""
+    """The blocks under names that differ."""
+    names = file_names([block.name for block in blocks])
+    return [replace(block, name=name) for block, name in zip(blocks, names, strict=True)]
+
+
+def file_names(suites: Sequence[str]) -> list[str]:
+    """A file name for each block of these suites; they differ, in upper and lower case too: suite, suite-2, ..."""
     taken: set[str] = set()
     out = []
-    for block in blocks:
-        name, times = block.name, 1
+    for suite in suites:
+        start = name = _file_name(suite)
+        times = 1
         while name.lower() in taken:
             times += 1
-            name = f"{block.name}-{times}"
+            name = f"{start}-{times}"
         taken.add(name.lower())
-        out.append(replace(block, name=name))
+        out.append(name)
     return out

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from .errors import LtbenchError
-from .reading import FormatOption, ResultsArgument, RunsOption, compare, plot, report, table
+from .reading import FormatOption, ResultsArgument, RunsOption, analyze, compare, plot, report, table
 from .reading import console as _console
 from .reading import one_of as _one_of
 
@@ -152,6 +152,7 @@ def plan_command(
 
 app.command()(table)
 app.command()(compare)
+app.command()(analyze)
 app.command()(plot)
 app.command()(report)
 
@@ -382,4 +383,4 @@ def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, setti
     if format == "json":
         print(json.dumps(items, indent=1, ensure_ascii=False))
     else:
-        listing.show_plan(items, [row for row in plan.rows if row.skip], _console())
+        listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, _console())

@@ -13,7 +13,7 @@ from . import paired, student
 from . import record as records
 from .errors import LtbenchError, unknown
 from .record import PlanFile, Record, Row
-from .scores import GROUPS, group_classes
+from .scores import GROUPS, group_classes, is_resampled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -242,15 +242,16 @@ def lines(found: Comparison) -> list[str]:
     """A comparison as text, for a terminal of 80 columns."""
     a, b = found["a"], found["b"]
     n, lacking = len(found["seeds"]), found["lacking"]
+    run = "draw" if is_resampled(found["data"]) else "seed"
     out = [
         f"{found['suite']}: {found['data']}, {found['backbone']}, recipe {found['recipe'] or '(unnamed)'}",
         f"A = {a}, B = {b}: A - B in points of accuracy",
         "",
         *(f"{name.replace('top1', 'top-1'):8}{_said(found[name])}" for name in ("top1", *GROUPS)),  # type: ignore[literal-required]
         "",
-        f"{_told(found['p'])} (paired over {n} {'seed' if n == 1 else 'seeds'} and the test images)",
+        f"{_told(found['p'])} (paired over {n} {run if n == 1 else f'{run}s'} and the test images)",
         *(
-            f"seed {m['seed']}: only A right {m['only_a']}, only B right {m['only_b']}; "
+            f"{run} {m['seed']}: only A right {m['only_a']}, only B right {m['only_b']}; "
             f"McNemar: mid-p {m['p_mid']:.2g}, exact {m['p_exact']:.2g}"
             for m in found["mcnemar"]
         ),
@@ -259,12 +260,12 @@ def lines(found: Comparison) -> list[str]:
         *_extremes("A is furthest ahead in", found["gained"]),
         *_extremes("A is furthest behind in", found["lost"]),
         "",
-        f"[low, high]: 95 %, bootstrap over {'test images' if n == 1 else 'seeds and test images'}, {RESAMPLES} draws.",
+        f"[low, high]: 95 %, bootstrap over {f'{run}s and ' if n > 1 else ''}test images, {RESAMPLES} draws.",
     ]
     if lacking:
-        out.append(f"Seed {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")
+        out.append(f"{run.capitalize()} {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")
     if n == 1:
-        out.append("One seed: what another seed would change is not in these intervals.")
+        out.append(f"One {run}: what another {run} would change is not in these intervals.")
     return out
 
 

@@ -17,6 +17,7 @@ from .errors import LtbenchError, near
 from .record import FINAL
 
 if TYPE_CHECKING:
+    from .data.dataset import Dataset
     from .plan import Plan, RunSpec
     from .record import Row
     from .runs import Settings
@@ -128,23 +129,27 @@ def _spelled_out(suite: Suite) -> str:
 def datasets_of(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """The datasets of a suite, as plain data."""
     from .data.dataset import open_dataset
-    from .scores import group_classes
 
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
-    opened = [open_dataset(spec, folder) for spec in suite.data]
-    return [
-        {
-            "name": data.spec.label,
-            "classes": len(data.classes),
-            "train": len(data.train),
-            "test": len(data.test),
-            "counts": list(data.counts),
-            "groups": {name: len(classes) for name, classes in group_classes(data.counts, data.groups).items()},
-            "fingerprint": data.fingerprints["rows"],
-        }
-        for data in opened
-    ]
+    return [_data_item(open_dataset(part, folder)) for spec in suite.data for part in spec.each()]
+
+
+def _data_item(data: Dataset) -> dict[str, Any]:
+    """A dataset; a draw says besides what it is expected to share with another."""
+    from .plan import overlap
+    from .scores import group_classes
+
+    groups = {name: len(classes) for name, classes in group_classes(data.counts, data.groups).items()}
+    return {
+        "name": data.spec.label,
+        "classes": len(data.classes),
+        "train": len(data.train),
+        "test": len(data.test),
+        "counts": list(data.counts),
+        "groups": groups,
+        "fingerprint": data.fingerprints["rows"],
+    } | ({} if data.spec.draw is None else {"overlap": overlap(data)})
 
 
 def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
@@ -157,6 +162,14 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
         )
         console.print(f"  training images per class: {data['counts'][0]} to {data['counts'][-1]}")
         console.print(f"  rows {data['fingerprint']}", soft_wrap=True)
+        if "overlap" in data:
+            console.print(f"  {overlap_line(data['overlap'])}")
+
+
+def overlap_line(shares: Mapping[str, float | None]) -> str:
+    """What two draws are expected to share, in a line."""
+    said = ", ".join(f"{name} {'n/a' if s is None else f'{100 * s:.1f} %'}" for name, s in shares.items())
+    return f"of a draw's images another has, on average: {said}"
 
 
 # Plan
@@ -227,8 +240,13 @@ def _cost(spec: RunSpec, settings: Settings) -> float:
     return 3 * macs * len(dataset.train) * spec.recipe.epochs * len(method.streams())
 
 
-def show_plan(found: Sequence[Mapping[str, Any]], skipped: Sequence[Row], console: Console) -> None:
-    """The runs, a line each, and what they cost together."""
+def show_plan(
+    found: Sequence[Mapping[str, Any]],
+    skipped: Sequence[Row],
+    overlaps: Mapping[str, Mapping[str, float | None]],
+    console: Console,
+) -> None:
+    """The runs, a line each, what they cost together, and what the draws of a resampling have in common."""
     from .progress import duration
 
     table = Table(box=None, pad_edge=False)
@@ -252,6 +270,8 @@ def show_plan(found: Sequence[Mapping[str, Any]], skipped: Sequence[Row], consol
     elif work:
         line += "; no record here yet tells this machine's rate"
     console.print(Text(line))
+    for label, shares in overlaps.items():
+        console.print(Text(f"{label}: {overlap_line(shares)}"))
     for item in found:
         if item["reason"]:
             console.print(Text(f"{item['status']}: {item['label']} seed {item['seed']}: {item['reason']}"))

@@ -13,12 +13,14 @@ from pydantic import ValidationError
 from . import labels, registry
 from .data.dataset import Dataset, open_dataset
 from .data.spec import DataSpec
+from .data.subset import expected_overlap
 from .errors import LtbenchError, explain
 from .keys import Identity, digest, stem, validated
 from .method import ProblemSpec, Ref
 from .recipe import ADAPTER, Recipe
 from .record import Parent, PlanFile, Row
 from .registry import OptionError
+from .scores import group_classes
 from .strict_yaml import dotted
 from .suite import Entry, Suite, own_recipe
 
@@ -54,6 +56,8 @@ class Plan:
     runs: dict[str, RunSpec] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     why: dict[str, list[str]] = field(default_factory=dict)  # key -> "asked", or "stage1 of crt"
+    # data label -> group -> the expected share of a draw's images that another draw has too
+    overlaps: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def file(self) -> PlanFile:
         """What stands in plan.json."""
@@ -65,11 +69,13 @@ class Plan:
 
         Raises LtbenchError for a label that is no row and a seed that the suite does not have.
         """
-        strange = sorted(set(seeds) - set(self.suite.seeds))
+        there = sorted({seed for spec in self.suite.data for seed in self.suite.seeds_of(spec)})
+        strange = sorted(set(seeds) - set(there))
         if strange:
-            has = ", ".join(map(str, self.suite.seeds))
+            drawn = any(spec.draws for spec in self.suite.data)
+            change = "--set data.draws=N" if drawn else "--set seeds=[...]"
             raise LtbenchError(
-                f"--seeds: {strange[0]} is no seed of this suite ({has}); --set seeds=[...] changes them"
+                f"--seeds: {strange[0]} is no seed of this suite ({', '.join(map(str, there))}); {change} changes them"
             )
         wanted = {_canonical_label(text, self.rows) for text in only}
         rows = [row for row in self.rows if not wanted or row.label in wanted]
@@ -89,9 +95,10 @@ def make(suite: Suite, folder: Path) -> Plan:
     entries = _resolved(suite)
     plan = Plan(suite)
     for data, backbone in product(suite.data, suite.backbones):
-        dataset = open_dataset(data, folder)
+        sets = [Sample.of(open_dataset(part, folder)) for part in data.each()]
+        plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
         for entry, ref, recipe in entries:
-            visit = _Visitor(plan, dataset, backbone, suite.where("methods", entry.index))
+            visit = _Visitor(plan, data, sets, backbone, suite.where("methods", entry.index))
             plan.rows.append(visit.row(entry, ref, recipe))
     _refuse_twins(plan)
     _baseline(suite, plan.rows)
@@ -114,30 +121,62 @@ def _resolved(suite: Suite) -> list[tuple[Entry, Ref, Recipe]]:
     return resolved
 
 
+def overlap(data: Dataset) -> dict[str, float | None]:
+    """Of each group, and of all: the share of the training images that another draw is expected to have too."""
+    parts = {**group_classes(data.counts, data.groups), "all": list(range(len(data.counts)))}
+    return {
+        name: expected_overlap([data.counts[c] for c in classes], [data.pool[c] for c in classes])
+        for name, classes in parts.items()
+    }
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the plan knows of one training set, without its images."""
+
+    spec: DataSpec
+    counts: tuple[int, ...]
+    groups: tuple[int, int]
+    fingerprints: Mapping[str, str]
+    size: int  # pixels a side
+    overlap: dict[str, float | None]  # as in Plan.overlaps
+
+    @classmethod
+    def of(cls, data: Dataset) -> Sample:
+        """A dataset's."""
+        return cls(data.spec, data.counts, data.groups, data.fingerprints, data.train.size, overlap(data))
+
+
 @dataclass
 class _Visitor:
     """Walks from a row to its runs and their parents, on one data set and backbone."""
 
     plan: Plan
-    dataset: Dataset
+    data: DataSpec  # as the suite has it
+    sets: Sequence[Sample]  # the training sets that it stands for: of each draw, or one for all seeds
     backbone: str
     where: str  # the entry in the suite file, for messages
 
+    def __post_init__(self) -> None:
+        self.sample = self.sets[0]  # the training set of the run that is visited, and of all its parents
+
     def row(self, entry: Entry, ref: Ref, recipe: Recipe) -> Row:
-        suite, data = self.plan.suite, self.dataset
+        suite, data = self.plan.suite, self.data
         label = labels.label(ref.method, ref.options)
         if entry.recipe:
             label += f" [{', '.join(f'{key}={value}' for key, value in entry.recipe.items())}]"
-        spec = ProblemSpec(data.spec.label, data.counts, data.train.size, self.backbone)
+        spec = ProblemSpec(data.label, self.sample.counts, self.sample.size, self.backbone)
         skip = self._ask(ref.method, "skip", spec, ref.options)
         keys = {}
-        for seed in () if skip else suite.seeds:
+        for seed in () if skip else suite.seeds_of(data):
+            self.sample = self.sets[seed] if data.draws else self.sets[0]
             run = self.visit(replace(ref, seed=seed), recipe, label, (), own=tuple(entry.recipe))
             self.plan.why.setdefault(run.key, []).append("asked")
             keys[str(seed)] = run.key
+        prints = [sample.fingerprints for sample in self.sets] if data.draws else self.sets[0].fingerprints
         return Row(
-            label=label, method=ref.method, data=data.spec.label, backbone=self.backbone, recipe=suite.recipe.name,
-            block=digest([data.fingerprints, self.backbone, suite.recipe.hash()]), keys=keys, skip=skip,
+            label=label, method=ref.method, data=data.label, backbone=self.backbone, recipe=suite.recipe.name,
+            block=digest([prints, self.backbone, suite.recipe.hash()]), keys=keys, skip=skip,
         )  # fmt: skip
 
     def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
@@ -160,10 +199,10 @@ class _Visitor:
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
             options=registry.canonical(ref.options), recipe=ADAPTER.dump_python(recipe, mode="json"),
-            fingerprints=self.dataset.fingerprints, backbone=self.backbone, seed=ref.seed, part=ref.part,
+            fingerprints=self.sample.fingerprints, backbone=self.backbone, seed=ref.seed, part=ref.part,
             parents={role: parent.key for role, parent in parents.items()},
         )  # fmt: skip
-        suite, data = self.plan.suite, self.dataset
+        suite, data = self.plan.suite, self.sample
         run = RunSpec(
             suite=suite.name, data=data.spec, counts=data.counts, groups=data.groups, backbone=self.backbone, ref=ref,
             label=label, recipe=recipe, suite_recipe=suite.recipe, parents=parents, identity=identity, key=identity.key,

@@ -117,6 +117,27 @@ def report(
     _end(refused)
 
 
+def analyze(
+    results: ResultsArgument,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Figure and numbers go to DIR/<suite>/.")] = None,
+    format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json", help="How to print.")] = "text",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Bias, variance and hard negatives of each row, over its draws of the training set."""
+    from . import analysis, analysis_writers
+
+    one_of("--format", format, analysis_writers.FORMATS)
+    found = analysis.analyze(results, runs)
+    if out:
+        for path in analysis_writers.write(found, out):
+            print(path, file=sys.stderr)
+    if format == "text":
+        analysis_writers.show(found, console())
+    else:
+        sys.stdout.write(analysis_writers.render(found, format))
+    _end(found.refused)
+
+
 # What the commands share
 
 

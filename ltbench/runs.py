@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -388,7 +388,7 @@ def agreed(value: T) -> T:
     return box[0]
 
 
-@cache
+@lru_cache(maxsize=4)  # a suite of many draws has more sets than a device may hold
 def _opened(data: Any, folder: Path, device: str) -> Dataset:
     return open_dataset(data, folder).to(torch.device(device))
 

@@ -108,6 +108,11 @@ def _shifted(record: Record, shift: Sequence[float]) -> float | None:
     return 100 * hit / total if total else None
 
 
+def is_resampled(data: str) -> bool:
+    """Whether a row's data label stands for several draws of the training set: its n counts draws, not seeds alone."""
+    return re.search(r"[( ]draws=\d+\)$", data) is not None
+
+
 @lru_cache(maxsize=256)  # the records of a suite have their counts in common
 def group_classes(counts: tuple[int, ...], thresholds: tuple[int, int]) -> dict[str, list[int]]:
     """The classes of each group."""

@@ -49,6 +49,10 @@ class Suite:
     merged: bool  # some value came from --set
     faults: list[str] = field(default_factory=list)  # told together with those of the methods, which need torch
 
+    def seeds_of(self, spec: DataSpec) -> tuple[int, ...]:
+        """The seeds of a dataset's rows: the suite's; with draws their numbers, as draw i is trained with seed i."""
+        return self.seeds if spec.draws is None else tuple(range(spec.draws))
+
     def where(self, *path: str | int) -> str:
         """file:line: key path."""
         return self.document.where(path)
@@ -90,6 +94,8 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
     data = tuple(_data(document, path, item, faults) for path, item in _listed("data", value["data"]))
     nets = tuple(_backbone(document, path, item, faults) for path, item in _listed("backbone", value["backbone"]))
     recipe = _recipe(document, value["recipe"], faults)
+    if "seeds" in value and any(spec and spec.draws for spec in data):
+        faults.append(f"{document.where(('seeds',))}: leave it out beside data.draws: draw i is trained with seed i")
     return Suite(
         name=path.stem,
         data=tuple(spec for spec in data if spec),
@@ -158,7 +164,11 @@ def _data(document: strict_yaml.Document, path: KeyPath, value: Any, faults: lis
             f"{document.where(path)}: must be a mapping such as {{name: cifar100_lt, imbalance: 100}}, got {value!r}"
         )
         return None
-    return _validated(document, path, _DATA, value, [f.name for f in fields(DataSpec)], faults)
+    known = [f.name for f in fields(DataSpec) if f.name != "draw"]
+    if "draw" in value:
+        faults.append(f"{document.where((*path, 'draw'))}: {unknown('key', 'draw', known)}")
+        return None
+    return _validated(document, path, _DATA, value, known, faults)
 
 
 def _recipe(document: strict_yaml.Document, value: Any, faults: list[str]) -> Recipe | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from .errors import LtbenchError, unknown
 from .record import PlanFile, Record, Row
 from .rescore import adjusted, logits_of
 from .schema import Adjusted, Status, TableRow
-from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, summary
+from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, is_resampled, summary
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class _Suite:
             "commits": sorted({_commit(r) for r in runs.values()}),
             "devices": sorted({r.volatile.device for r in runs.values()}),
             "groups": list(self.options.groups or first.data.groups) if first else None,
-            "fingerprints": first.data.fingerprints if first else None,
+            "fingerprints": _prints(list(runs.values())) if first else None,
             "reported": published.beside(
                 self.reported, row.data, row.backbone, row.label, row.recipe, self._plain_top1(spread["top1"])
             ),
@@ -188,6 +189,15 @@ class _Suite:
         for row in rows:
             label = row["label"]
             row["best"] = label in known and (label == top or not comparer.apart(runs[label], runs[top], scores))
+
+
+def _prints(runs: Sequence[Record]) -> dict[str, str]:
+    """The fingerprints that all runs have in common; of several draws, the hash of theirs."""
+    each = {part: [run.data.fingerprints[part] for run in runs] for part in runs[0].data.fingerprints}
+    return {
+        part: prints[0] if len(set(prints)) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
+        for part, prints in each.items()
+    }
 
 
 def _commit(record: Record) -> str:
@@ -247,12 +257,13 @@ def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None) -> list
     devices = sorted({device for row in ran for device in row["devices"]})
     (many, few), prints = ran[0]["groups"] or (0, 0), ran[0]["fingerprints"] or {}
     several = any(row["n"] > 1 for row in ran)
-    spread = "± is Student's 95 % half-width over seeds" if several else "one seed: no interval"
+    run = "draw" if is_resampled(ran[0]["data"]) else "seed"
+    spread = f"± is Student's 95 % half-width over {run}s" if several else f"one {run}: no interval"
     baseline = next((row["gain"]["baseline"] for row in rows if row["gain"]), None)
     of = "" if ran[0]["metric"] == "top1" else f" of {ran[0]['metric']}"
     return [
-        f"Top-1 in per cent at the last epoch; {spread}; n seeds."
-        + (f" Gain{of}: over {baseline}, paired by seed." if baseline else ""),
+        f"Top-1 in per cent at the last epoch; {spread}; n {run}s."
+        + (f" Gain{of}: over {baseline}, paired by {run}." if baseline else ""),
         *_rescored(ran),
         *(_about_best(ran) if shown is None or {"top1", "score"} & set(shown) else []),
         *(_about_published(rows) if shown is None or "reported" in shown else []),

@@ -20,7 +20,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = ("torch", "torchvision", "accelerate")
 READING = (
     "tables", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student", "record", "keys",
-    "errors", "compare", "notebook", "reading",
+    "errors", "compare", "notebook", "reading", "decompose", "analysis", "analysis_writers",
 )  # fmt: skip
 BLIND = (
     "trainer",
@@ -42,6 +42,10 @@ BLIND = (
     "figures/lines",
     "figures/points",
     "figures/style",
+    "figures/bias_variance",
+    "analysis",
+    "analysis_writers",
+    "decompose",
 )
 
 
@@ -124,7 +128,12 @@ def test_the_table_brings_no_torch(tmp_path: Path, format: str) -> None:
 
 def test_reading_commands_bring_no_torch(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "results", tmp_path / "results")
-    for words in ("compare lws ce results", "table results --adjust 1", "table results --metric macro_f1"):
+    for words in (
+        "analyze results",
+        "compare lws ce results",
+        "table results --adjust 1",
+        "table results --metric macro_f1",
+    ):
         done = called(tmp_path, *words.split())
         assert done.stdout.endswith("[] 0\n"), done.stderr
 
@@ -201,6 +210,8 @@ def test_tables_read_records_only() -> None:
     }  # fmt: skip
     assert ours(ROOT / "ltbench/writers.py") <= {"tables", "columns", "schema", "scores"}
     assert ours(ROOT / "ltbench/compare.py") <= {"record", "scores", "errors", "paired", "student"}
+    assert ours(ROOT / "ltbench/decompose.py") <= {"student"}
+    assert ours(ROOT / "ltbench/analysis.py") <= {"record", "scores", "rescore", "keys", "decompose"}
     for name in READING:
         assert not roots(ROOT / f"ltbench/{name}.py") & set(HEAVY), name
 

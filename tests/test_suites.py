@@ -8,9 +8,11 @@ from ltbench import plan, suite
 
 CIFAR100 = ("cifar100_lt", "cifar100_lt_if10", "cifar100_lt_if50", "cifar100_lt_classic", "cifar100_lt_short")
 
+DRAWN = ("bias_variance", "bias_variance_quick")
+
 
 def test_all_are_known():
-    assert set(suite.shipped()) == {*CIFAR100, "ride_universal", "cifar10_lt", "quick"}
+    assert set(suite.shipped()) == {*CIFAR100, *DRAWN, "ride_universal", "cifar10_lt", "quick"}
 
 
 @pytest.mark.parametrize("name", CIFAR100)
@@ -38,6 +40,25 @@ def test_ride_universal_pairs_each_base_with_two_experts_on_three_depths(cifar10
         assert "experts=2" in routed and "experts" not in plain
     trainings = [run for run in made.runs.values() if run.recipe.epochs]
     assert (len(trainings), sum(run.recipe.epochs == 200 for run in trainings)) == (90, 72)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_those_of_bias_and_variance_set_the_number_of_experts_and_diversity_beside_the_baselines(name, request):
+    made = plan.make(
+        suite.read(name), request.getfixturevalue("cifar100" if name == "bias_variance" else "glyph_cache")
+    )
+    assert [row.label for row in made.rows] == [
+        "ce", "ldam_drw", "crt", "tau_norm(tau=1)", "ride(experts=1)", "ride(experts=2)", "ride(experts=3)",
+        "ride(experts=3, diversity=0)",
+    ]  # fmt: skip
+    draws = made.suite.data[0].draws
+    assert draws == (8 if name == "bias_variance" else 4)
+    assert all(list(row.keys) == [str(i) for i in range(draws)] for row in made.rows)
+    assert len(made.runs) == 8 * draws, "cRT and tau-norm start from the CE of their draw"
+    many, few = next(iter(made.runs.values())).groups
+    counts = next(iter(made.runs.values())).counts
+    groups = [sum(n > many for n in counts), sum(few <= n <= many for n in counts), sum(n < few for n in counts)]
+    assert groups == ([35, 35, 30] if name == "bias_variance" else [16, 23, 23])
 
 
 @pytest.mark.parametrize("name", suite.shipped())

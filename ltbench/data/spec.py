@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from pydantic import ConfigDict, with_config
 
 Name = Literal["cifar10_lt", "cifar100_lt", "glyphs_lt"]
@@ -22,12 +22,14 @@ SUMMARIES: dict[str, str] = {
 @with_config(ConfigDict(extra="forbid", strict=True))
 @dataclass(frozen=True)
 class DataSpec:
-    """A dataset and how its long tail is cut."""
+    """A dataset and how its long tail is cut: once, or several times independently, as draws of one resampling."""
 
     name: Name
     imbalance: Annotated[float, Ge(1)] = 100.0  # images of the largest class over images of the smallest
     profile: Literal["exp", "step"] = "exp"
     head: Annotated[int, Ge(1)] | None = None  # images of the largest class; None: all that there are
+    draws: Annotated[int, Interval(ge=1, le=1000)] | None = None  # training sets to sample; None: the canonical one
+    draw: int | None = None  # which of them this is, from 0; no key of a suite file
 
     @property
     def label(self) -> str:
@@ -35,7 +37,15 @@ class DataSpec:
         parts = [f"imbalance={self.imbalance:g}"]
         parts += [f"profile={self.profile}"] if self.profile != "exp" else []
         parts += [f"head={self.head}"] if self.head else []
+        parts += [f"draws={self.draws}"] if self.draws else []
+        parts += [f"draw={self.draw}"] if self.draw is not None else []
         return f"{self.name}({', '.join(parts)})"
+
+    def each(self) -> tuple[DataSpec, ...]:
+        """The training sets that are asked for: one of each draw, or this one alone."""
+        if self.draws is None:
+            return (self,)
+        return tuple(replace(self, draws=None, draw=i) for i in range(self.draws))
 
 
 def data_folder(given: str | Path | None) -> Path:

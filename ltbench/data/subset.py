@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def longtail_rows(labels: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+def longtail_rows(labels: np.ndarray, counts: Sequence[int], draw: int = 0) -> np.ndarray:
     """[N] row numbers of the subset: the first counts[c] of each class's shuffled rows, classes in ascending order.
 
-    One legacy numpy generator, seeded 0, shuffles class after class: the canonical subset of the field. labels: [M].
-    Raises ValueError where a class of the pool is too small.
+    One legacy numpy generator shuffles class after class; its seed is the draw. Seeded 0 it gives the canonical subset
+    of the field. labels: [M]. Raises ValueError where a class of the pool is too small.
     """
-    shuffle = np.random.RandomState(0).shuffle
+    shuffle = np.random.RandomState(draw).shuffle
     chosen = []
     for label, count in enumerate(counts):
         rows = np.flatnonzero(labels == label)
@@ -21,6 +21,35 @@ def longtail_rows(labels: np.ndarray, counts: Sequence[int]) -> np.ndarray:
         shuffle(rows)
         chosen.append(rows[:count])
     return np.concatenate(chosen)
+
+
+def expected_overlap(counts: Sequence[int], pool: Sequence[int]) -> float | None:
+    """The share of a draw's images that another draw has too, on average over draws; None without images.
+
+    counts, pool: images of the same classes in a draw, and in the pool it is drawn from. An image of class c is in
+    another draw with probability counts[c] / pool[c].
+    """
+    shared = sum(n * n / whole for n, whole in zip(counts, pool, strict=True))
+    return shared / sum(counts) if sum(counts) else None
+
+
+def nearest_groups(counts: Sequence[int], canonical: Sequence[int], groups: tuple[int, int]) -> tuple[int, int]:
+    """Thresholds that split classes by counts as `groups` splits them by canonical counts, both falling.
+
+    A smaller subset keeps the groups of the whole one. Where classes of two groups have equally many images, no
+    threshold parts them: then the ones that misplace fewest classes.
+    """
+    many, few = groups
+    steps = sorted({0, *counts, *(n + 1 for n in counts)})
+
+    def wrong_many(t: int) -> int:
+        return sum((n > t) != (full > many) for n, full in zip(counts, canonical, strict=True))
+
+    def wrong_few(t: int) -> int:
+        return sum((n < t) != (full < few) for n, full in zip(counts, canonical, strict=True))
+
+    upper = min(steps, key=lambda t: (wrong_many(t), t))
+    return upper, min((t for t in steps if t <= upper + 1), key=lambda t: (wrong_few(t), t))
 
 
 def row_fingerprint(rows: np.ndarray) -> str:

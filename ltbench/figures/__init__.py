@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..blocks import Block
-from . import groups, lines, points
+from . import bias_variance, groups, lines, points
 from .style import NothingError as NothingError
 from .style import Sheet, styled
 
@@ -71,6 +71,11 @@ KINDS = (
         groups.members,
     ),
     Kind(
+        "bias_variance", "Accuracy, bias and variance",
+        "Over training sets drawn anew. Bias: the class that most runs say is wrong; variance: the share of runs that "
+        "say another. More in `ltbench analyze`.", bias_variance.draw,
+    ),
+    Kind(
         "adjust", "Logit adjustment after training",
         "What taking tau times the log class frequencies off the logits would do. Chosen on test, so never ranked.",
         lines.adjust,
@@ -85,7 +90,7 @@ def drawn(kind: Kind, block: Block, format: str) -> bytes:
             figure = kind.draw(block)
         except NothingError as reason:
             figure = _nothing(kind, block, str(reason))
-        return _saved(figure, format)
+        return saved(figure, format)
 
 
 def inline(kind: Kind, block: Block) -> str:
@@ -93,7 +98,7 @@ def inline(kind: Kind, block: Block) -> str:
     with styled(f"{block.name}/{kind.name}", text=True):
         figure = kind.draw(block)
         figure.patch.set_visible(False)
-        return _saved(figure, "svg").decode()
+        return saved(figure, "svg").decode()
 
 
 def _nothing(kind: Kind, block: Block, reason: str) -> Figure:
@@ -101,7 +106,8 @@ def _nothing(kind: Kind, block: Block, reason: str) -> Figure:
     return sheet.figure
 
 
-def _saved(figure: Figure, format: str) -> bytes:
+def saved(figure: Figure, format: str) -> bytes:
+    """The file of a figure that was made under styled()."""
     dates = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     out = io.BytesIO()
     figure.savefig(out, format=format, metadata=dates[format])

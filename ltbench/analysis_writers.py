@@ -1,0 +1,269 @@
+"""An analysis as text, Markdown, LaTeX, CSV and JSON: a table per quantity, methods down, groups of classes across."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, Estimate
+from .record import write_atomically
+from .writers import STYLES, _booktabs, _csv_value, _markdown_line, latex, plain, visible_json
+
+FORMATS = ("text", "md", "latex", "csv", "json")
+TITLES = {
+    "error": "Error",
+    "bias": "Bias: the main prediction of the runs is wrong",
+    "variance": "Variance: a run departs from the main prediction",
+    "net_variance": "Net variance: what variance adds to the error",
+    "kw_bias": "Bias (Kohavi and Wolpert)",
+    "kw_variance": "Variance (Kohavi and Wolpert)",
+    "brier": "Squared error of the probabilities",
+    "brier_bias": "Squared-error bias",
+    "brier_variance": "Squared-error variance",
+}
+LABEL_WIDTH = 30
+
+
+class Panel(NamedTuple):
+    """One table: a line per row with a cell per group."""
+
+    title: str
+    lines: list[tuple[str, list[str]]]
+    first: str = "method"
+
+
+def panels(block: AnalysedBlock) -> list[Panel]:
+    """The tables of a block; quantities that no row has are left out."""
+    rows = [row for row in block["rows"] if row["n"]]
+    out = []
+    for name in QUANTITIES:
+        lines = [(row["label"], [_said(row["groups"][part]["figures"][name]) for part in PARTS]) for row in rows]
+        if any(row["groups"]["all"]["figures"][name]["value"] is not None for row in rows):
+            out.append(Panel(TITLES[name], lines))
+    for name in ("error", "bias", "variance", "brier_bias", "brier_variance"):
+        there = [c for c in block["contrasts"] if c["groups"]["all"][name]["value"] is not None]
+        cells = [[_said(c["groups"][part][name], "+") for part in PARTS] for c in there]
+        names = [f"{c['a']} - {c['b']}" for c in there]
+        if there:
+            about = "Difference in " + {
+                "brier_bias": "squared-error bias",
+                "brier_variance": "squared-error variance",
+            }.get(name, name)
+            out.append(Panel(about, list(zip(names, cells, strict=True)), "A - B"))
+    return out + (_hard_negatives(block, rows) if rows else [])
+
+
+def _hard_negatives(block: AnalysedBlock, rows: Sequence[AnalysedRow]) -> list[Panel]:
+    chance = [_number(block["others_many"].get(part)) for part in PARTS]
+    heads = [(row["label"], [_said(row["groups"][part]["to_many"]) for part in PARTS]) for row in rows]
+    tops = [(row["label"], [_number(row["groups"][part]["top_confusers"]) for part in PARTS]) for row in rows]
+    numbers = [(row["label"], [_number(row["groups"][part]["confusers"]) for part in PARTS]) for row in rows]
+    return [
+        Panel(
+            "Hard negatives: per cent of the errors that are taken for a class of many", [*heads, ("(chance)", chance)]
+        ),
+        Panel("Hard negatives: per cent of a class's errors that its three foremost take", tops),
+        Panel("Hard negatives: how many there are (exp of the entropy of a class's errors)", numbers),
+    ]
+
+
+def _said(one: Estimate, sign: str = "") -> str:
+    """48.4±0.7, 48.4 without an interval, n/a."""
+    if one["value"] is None:
+        return "n/a"
+    half = None if one["low"] is None or one["high"] is None else (one["high"] - one["low"]) / 2
+    return f"{_zero(one['value']):{sign}.1f}" + ("" if half is None else f"±{half:.1f}")
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1f}"
+
+
+def _zero(value: float) -> float:
+    """Without a minus before 0.0."""
+    return 0.0 if round(value, 1) == 0 else value
+
+
+def heading(block: AnalysedBlock) -> str:
+    """What a block holds, in a line."""
+    return f"{block['suite']}: {block['data']}, {block['backbone']}, recipe {block['recipe'] or '(unnamed)'}"
+
+
+def notes(block: AnalysedBlock) -> list[str]:
+    """What one must know to believe the figures."""
+    rows = [row for row in block["rows"] if row["n"]]
+    what = block["runs_are"]
+    lacking: dict[str, list[str]] = {}
+    for row in block["rows"]:
+        lacking.setdefault(row["reason"], []).append(row["label"])
+    reasons = [f"{reason}: {', '.join(labels)}" for reason, labels in lacking.items() if reason]
+    if not rows:
+        return ["No complete run with predictions, so nothing to analyse.", *reasons]
+    counts = sorted({row["n"] for row in rows})
+    over = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    many, few = block["thresholds"]
+    sizes = ", ".join(f"{name} {block['sizes'][name]}" for name in PARTS[:3])
+    source = {
+        "draws": f"Over {over} draws of the training set, each with a training seed of its own.",
+        "seeds": f"Over {over} seeds on one training set: variance is that of training, not that of the data.",
+    }[what]
+    source = f"One {what[:-1]}." if counts == [1] else source
+    unequal = [] if len(counts) == 1 else [f"Main predictions of more {what} are better: compare rows of equal n."]
+    interval = f" ±: half of the 95 % bootstrap interval over {what} and test images." if counts[-1] > 2 else ""
+    return [
+        f"Per cent of test images. {source}{interval}",
+        "Error = bias + net variance (Domingos 2000); the main prediction is the majority's, of tied classes each with "
+        "the same probability. Kohavi and Wolpert's and the squared error are bias + variance, free of the number of "
+        f"{what}.",
+        f"Classes: {sizes} (many > {many}, few < {few} training images here). (chance): errors to all classes alike.",
+        *unequal,
+        *reasons,
+    ]
+
+
+def confused(block: AnalysedBlock) -> list[str]:
+    """For each row the classes of few that are most often taken for one other class."""
+    out: list[str] = []
+    for row in block["rows"]:
+        tail = [c for c in row["classes"] if c["group"] == "few" and c["confusers"]]
+        worst = sorted(tail, key=lambda c: (-(c["figures"]["error"] or 0) * c["confusers"][0]["share"], c["number"]))[
+            :3
+        ]
+        said = [
+            f"{c['number']} for {c['confusers'][0]['number']} ({c['confusers'][0]['group']}) "
+            f"{(c['figures']['error'] or 0) * c['confusers'][0]['share'] / 100:.0f} %"
+            for c in worst
+        ]
+        if said:
+            out.append(f"  {row['label']}: {'; '.join(said)}")
+    return ["Classes of few most often taken for another, per cent of their test images:", *out] if out else []
+
+
+def render(found: Analysis, kind: str) -> str:
+    """An analysis as md, latex, csv or json text."""
+    if kind == "json":
+        return visible_json(found.blocks) + "\n"
+    if kind == "csv":
+        return _csv(found.blocks)
+    return "\n".join(_latex(block) if kind == "latex" else _markdown(block) for block in found.blocks)
+
+
+def _markdown(block: AnalysedBlock) -> str:
+    from tabulate import tabulate
+
+    write = STYLES["md"][0]
+    parts = [f"**{write(heading(block))}**"]
+    for panel in panels(block):
+        cells = [[write(label), *map(write, line)] for label, line in panel.lines]
+        align = ("left", *("right",) * len(PARTS))
+        body = tabulate(cells, [write(panel.first), *PARTS], tablefmt="github", disable_numparse=True, colalign=align)
+        parts += [write(panel.title), body]
+    parts.append("  \n".join(map(_markdown_line, [*confused(block), *notes(block)])))
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex(block: AnalysedBlock) -> str:
+    about = [heading(block), "needs the package booktabs", *confused(block), *notes(block)]
+    parts = [f"% {plain(line)}" for line in about]
+    for panel in panels(block):
+        cells = [[latex(label), *map(latex, line)] for label, line in panel.lines]
+        table = _booktabs(cells, [latex(panel.first), *PARTS], ["left", *["right"] * len(PARTS)])
+        parts += [f"% {plain(panel.title)}", table]
+    return "\n".join(parts) + "\n"
+
+
+def write(found: Analysis, out: Path) -> list[Path]:
+    """Write analysis.csv and bias_variance.svg and .png of each block to out/<suite>/; their paths. Raises OSError."""
+    from . import figures
+    from .blocks import file_names
+    from .figures import bias_variance
+    from .figures.style import styled
+
+    paths = []
+    for name, block in zip(file_names([b["suite"] for b in found.blocks]), found.blocks, strict=True):
+        folder = out / name
+        write_atomically(folder / "analysis.csv", _csv([block]))
+        paths.append(folder / "analysis.csv")
+        for format in ("svg", "png") if any(row["n"] for row in block["rows"]) else ():
+            with styled(f"{name}/bias_variance"):
+                (folder / f"bias_variance.{format}").write_bytes(figures.saved(bias_variance.figure(block), format))
+            paths.append(folder / f"bias_variance.{format}")
+    return paths
+
+
+# CSV: one number a line
+
+COLUMNS = (
+    "suite", "data", "backbone", "recipe", "kind", "label", "minus", "n", "group", "class", "train_images", "quantity",
+    "value", "low", "high",
+)  # fmt: skip
+
+
+def _csv(blocks: Sequence[AnalysedBlock]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writeheader()
+    for block in blocks:
+        start = {key: block[key] for key in ("suite", "data", "backbone", "recipe")}
+        writer.writerows({key: _csv_value(value) for key, value in (start | line).items()} for line in _flat(block))
+    return out.getvalue()
+
+
+def _flat(block: AnalysedBlock) -> Iterator[dict[str, Any]]:
+    for row in block["rows"]:
+        of: dict[str, Any] = {"label": row["label"], "n": row["n"]}
+        for part, group in row["groups"].items():
+            here = of | {"kind": "group", "group": part}
+            for name, one in {**group["figures"], "to_many": group["to_many"]}.items():
+                yield here | {"quantity": name, **one}
+            yield here | {"quantity": "top_confusers", "value": group["top_confusers"]}
+            yield here | {"quantity": "confusers", "value": group["confusers"]}
+        for c in row["classes"]:
+            here = of | {"kind": "class", "group": c["group"], "class": c["number"], "train_images": c["train_images"]}
+            for name, value in c["figures"].items():
+                yield here | {"quantity": name, "value": value}
+            for i, confuser in enumerate(c["confusers"], 1):
+                yield here | {"quantity": f"confuser{i}", "value": confuser["number"]}
+                yield here | {"quantity": f"confuser{i}_share", "value": confuser["share"]}
+    for contrast in block["contrasts"]:
+        of = {"kind": "difference", "label": contrast["a"], "minus": contrast["b"], "n": len(contrast["runs"])}
+        for part, figures in contrast["groups"].items():
+            for name, one in figures.items():
+                yield of | {"group": part, "quantity": name, **one}
+
+
+# Text
+
+
+def show(found: Analysis, console: Any) -> None:
+    """An analysis on a rich console."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for block in found.blocks:
+        console.print(Text(plain(heading(block)), style="bold"))
+        for panel in panels(block):
+            console.print()
+            console.print(Text(panel.title))
+            table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+            wide = min(LABEL_WIDTH, max(len(plain(label)) for label, _ in panel.lines))
+            table.add_column(panel.first, overflow="fold", min_width=wide)
+            for part in PARTS:
+                table.add_column(part, justify="right", no_wrap=True, min_width=9)
+            for label, line in panel.lines:
+                table.add_row(Text(plain(label)), *line)
+            console.print(table)
+        console.print()
+        _paragraphs(console, [*confused(block), ""], "")
+        _paragraphs(console, notes(block), "dim")
+        console.print()
+
+
+def _paragraphs(console: Any, lines: Sequence[str], style: str) -> None:
+    from rich.text import Text
+
+    for line in lines:
+        console.print(Text(plain(line), style=style))

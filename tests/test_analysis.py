@@ -1,0 +1,386 @@
+"""`ltbench analyze` on made records: figures, differences, hard negatives, all formats, and what may be missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+
+import make_records
+import numpy as np
+import pytest
+import simulated_records as simulated
+from markdown_it import MarkdownIt
+from rich.console import Console
+from test_hostile import HOSTILE
+from test_table_command import command
+
+from ltbench import analysis, analysis_writers, blocks, decompose, figures, plots, record
+from ltbench.analysis import PARTS, QUANTITIES, analyze
+from ltbench.errors import LtbenchError
+from ltbench.figures.style import NothingError
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    monkeypatch.setattr(decompose, "RESAMPLES", 200)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The results of six simulated methods over four draws; logits in runs beside them."""
+    return simulated.write(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def block(toy):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decompose, "RESAMPLES", 200)
+        (found,) = analyze(toy, toy.parent / "runs").blocks
+    return found
+
+
+def row_of(block, label):
+    return next(row for row in block["rows"] if row["label"] == label)
+
+
+def predicted_of(toy, label):
+    found, _ = record.read_folder(toy / "toy")
+    runs = sorted((r for r in found.values() if r.label == label), key=lambda r: r.seed)
+    return np.stack([record.decode(r.predictions) for r in runs])
+
+
+# Figures
+
+
+def test_groups_and_classes_are_means_over_their_test_images(toy, block):
+    said = predicted_of(toy, "ce")
+    true = simulated.TRUE
+    ce = row_of(block, "ce")
+    assert (ce["n"], ce["asked"], ce["runs"], ce["reason"]) == (4, 4, [0, 1, 2, 3], "")
+    assert block["runs_are"] == "draws" and block["sizes"] == {"many": 3, "medium": 3, "few": 3, "all": 9}
+    groups = {"many": range(3), "medium": range(3, 6), "few": range(6, 9), "all": range(9)}
+    for part, classes in groups.items():
+        chosen = np.isin(true, classes)
+        wrong = said[:, chosen] != true[chosen]
+        found = ce["groups"][part]["figures"]
+        assert found["error"]["value"] == pytest.approx(100 * wrong.mean())
+        assert found["bias"]["value"] == pytest.approx(
+            np.mean([100 * decompose.by_votes(said[:, true == c], c)["bias"].mean() for c in classes])
+        )
+        for one in found.values():
+            assert one["low"] < one["value"] < one["high"] or part == "many"
+        to_many = wrong & (said[:, chosen] < 3)
+        assert ce["groups"][part]["to_many"]["value"] == pytest.approx(100 * to_many.sum() / wrong.sum())
+    assert [c["figures"]["error"] for c in ce["classes"]] == pytest.approx(
+        [100 * (said[:, true == c] != c).mean() for c in range(9)]
+    )
+
+
+def test_each_decomposition_adds_up_in_classes_and_groups(block):
+    for row in block["rows"]:
+        each = [c["figures"] for c in row["classes"]]
+        each += [{q: one["value"] for q, one in row["groups"][part]["figures"].items()} for part in PARTS]
+        for figures_ in each:
+            assert figures_["bias"] + figures_["net_variance"] == pytest.approx(figures_["error"], abs=1e-10)
+            assert figures_["kw_bias"] + figures_["kw_variance"] == pytest.approx(figures_["error"], abs=1e-10)
+            assert figures_["brier_bias"] + figures_["brier_variance"] == pytest.approx(figures_["brier"], abs=1e-10)
+
+
+def test_hard_negatives_are_counted_from_the_confusions(toy, block):
+    said, true = predicted_of(toy, "ldam_drw"), simulated.TRUE
+    found = row_of(block, "ldam_drw")
+    tops, numbers = [], []
+    for c, one in zip(range(9), found["classes"], strict=True):
+        taken = np.bincount(said[:, true == c].ravel(), minlength=9)
+        taken[c] = 0
+        order = np.lexsort((np.arange(9), -taken))[:3]
+        assert [k["number"] for k in one["confusers"]] == [k for k in order.tolist() if taken[k]]
+        assert [k["share"] for k in one["confusers"]] == pytest.approx(
+            [100 * taken[k] / taken.sum() for k in order if taken[k]]
+        )
+        assert all(k["group"] == ("many", "medium", "few")[k["number"] // 3] for k in one["confusers"])
+        shares = taken[taken > 0] / taken.sum()
+        tops.append(100 * np.sort(shares)[-3:].sum())
+        numbers.append(np.exp(-(shares * np.log(shares)).sum()))
+    few = found["groups"]["few"]
+    assert few["top_confusers"] == pytest.approx(np.mean(tops[6:]))
+    assert few["confusers"] == pytest.approx(np.mean(numbers[6:]))
+    assert block["others_many"] == pytest.approx({"many": 25.0, "medium": 37.5, "few": 37.5})
+
+
+def test_differences_are_of_each_row_to_the_baseline_and_of_one_options_neighbours(block):
+    pairs = {(c["a"], c["b"]): c["what"] for c in block["contrasts"]}
+    assert pairs == {
+        ("ldam_drw", "ce"): "over the baseline",
+        ("ride(experts=1)", "ce"): "over the baseline",
+        ("ride(experts=2)", "ce"): "over the baseline",
+        ("ride(experts=3)", "ce"): "over the baseline",
+        ("ride(experts=3, diversity=0)", "ce"): "over the baseline",
+        ("ride(experts=2)", "ride(experts=1)"): "option experts",
+        ("ride(experts=3)", "ride(experts=2)"): "option experts",
+        ("ride(experts=3, diversity=0)", "ride(experts=3)"): "option diversity",
+    }
+    for one in block["contrasts"]:
+        for part in PARTS:
+            for q in QUANTITIES:
+                a, b = (row_of(block, one[side])["groups"][part]["figures"][q]["value"] for side in ("a", "b"))
+                assert one["groups"][part][q]["value"] == pytest.approx(a - b, abs=1e-9)
+
+
+def test_a_row_is_set_against_what_it_starts_from(tmp_path):
+    """The control: an ensemble of a method over that method, whatever the baseline is."""
+    ce, other, both = (
+        [simulated.make(label, draw, simulated.logits(seed, draw, 1.0 + seed), options={"label": label}, **more)
+         for draw in range(3)]
+        for seed, (label, more) in enumerate([
+            ("ce", {}), ("ldam_drw", {}),
+            ("ensemble(base=ldam_drw)", {"parents": {"member1": {"key": "k", "label": "ldam_drw"}}}),
+        ])
+    )  # fmt: skip
+    rows = [make_records.row(made, data=simulated.NAME) for made in (ce, other, both)]
+    make_records.write(tmp_path, rows, [*ce, *other, *both])
+    (found,) = analyze(tmp_path, tmp_path).blocks
+    assert ("ensemble(base=ldam_drw)", "ldam_drw", "over its member1") in {
+        (c["a"], c["b"], c["what"]) for c in found["contrasts"]
+    }
+
+
+# What is missing
+
+
+def test_one_draw_has_errors_and_a_reason_instead_of_bias_and_variance(tmp_path):
+    found, refused = analyze(simulated.write(tmp_path, draws=1), tmp_path / "runs")
+    assert not refused
+    (block,) = found
+    ce = row_of(block, "ce")
+    assert ce["reason"] == "one draw: bias and variance need at least two"
+    assert ce["groups"]["all"]["figures"]["error"]["value"] > 0
+    for name in QUANTITIES[1:]:
+        assert ce["groups"]["all"]["figures"][name] == {"value": None, "low": None, "high": None}
+    panels = analysis_writers.panels(block)
+    assert "Error" in [panel.title for panel in panels]
+    assert not any("ariance" in panel.title for panel in panels)
+    labels = ", ".join(simulated.METHODS)
+    notes = analysis_writers.notes(block)
+    assert f"one draw: bias and variance need at least two: {labels}" in notes
+    assert notes[0] == "Per cent of test images. One draw."
+
+
+def test_without_logits_the_squared_error_is_not_known_and_it_says_so(tmp_path):
+    results = simulated.write(tmp_path, draws=3)
+    (block,) = analyze(results, tmp_path / "elsewhere").blocks
+    ce = row_of(block, "ce")
+    assert ce["reason"] == f"squared error n/a: not all runs have their logits under {tmp_path / 'elsewhere'}"
+    assert ce["groups"]["all"]["figures"]["brier"]["value"] is None
+    assert ce["groups"]["all"]["figures"]["variance"]["value"] > 0
+    # of one run alone, or damaged: neither
+    one = next((tmp_path / "runs").glob("ce-*-s1/logits.safetensors"))
+    one.write_bytes(one.read_bytes()[:-1])
+    (block,) = analyze(results, tmp_path / "runs").blocks
+    assert row_of(block, "ce")["groups"]["all"]["figures"]["brier"]["value"] is None
+    assert row_of(block, "ldam_drw")["groups"]["all"]["figures"]["brier"]["value"] > 0
+    assert "n/a" in text_of(analysis.Analysis([block], []))
+
+
+def test_seeds_on_one_training_set_are_told_from_draws(tmp_path):
+    (block,) = analyze(simulated.write(tmp_path, name="toy_lt(imbalance=40)"), tmp_path / "runs").blocks
+    assert block["runs_are"] == "seeds"
+    assert "on one training set: variance is that of training" in analysis_writers.notes(block)[0]
+
+
+def test_failed_missing_and_foreign_runs_are_left_out_and_a_row_without_any_says_so(tmp_path):
+    results = simulated.write(tmp_path, {label: simulated.METHODS[label] for label in ("ce", "ldam_drw")}, draws=4)
+    folder = results / "toy"
+    plan = record.read_plan(folder)
+    found, _ = record.read_folder(folder)
+    ce, ldam = ([found[key] for key in row.keys.values()] for row in plan.rows)
+    (folder / f"{ce[0].stem}.json").unlink()
+    record.write(ce[1].model_copy(update={"status": "diverged", "reason": "loss"}), folder)
+    record.write(ce[2].model_copy(update={"predictions": "AAAA"}), folder)
+    for one in ldam:
+        (folder / f"{one.stem}.json").unlink()
+    (block,) = analyze(results, tmp_path).blocks
+    assert row_of(block, "ce")["runs"] == [3]
+    assert row_of(block, "ldam_drw")["reason"] == "no complete draw with predictions"
+    assert block["contrasts"] == []
+    text_of(analysis.Analysis([block], []))
+    (folder / f"{ce[3].stem}.json").unlink()
+    (block,) = analyze(results, tmp_path).blocks
+    assert "nothing to analyse" in text_of(analysis.Analysis([block], []))
+
+
+def test_rows_share_the_draws_that_both_have(tmp_path):
+    results = simulated.write(tmp_path, {label: simulated.METHODS[label] for label in ("ce", "ldam_drw")}, draws=4)
+    plan = record.read_plan(results / "toy")
+    next((results / "toy").glob(f"*{plan.rows[1].keys['2'][:8]}-s2.json")).unlink()
+    (block,) = analyze(results, tmp_path / "runs").blocks
+    assert [row["runs"] for row in block["rows"]] == [[0, 1, 2, 3], [0, 1, 3]]
+    assert block["contrasts"][0]["runs"] == [0, 1, 3]
+    assert "Main predictions of more draws are better: compare rows of equal n." in analysis_writers.notes(block)
+
+
+def test_a_class_without_test_images_is_in_no_figure(tmp_path):
+    total = (10,) * 8 + (0,)
+    keep = simulated.TRUE < 8
+    runs = [
+        simulated.make(
+            "ce", draw, said := simulated.logits(0, draw, 1.0), total=total, right=(0,) * 9,
+            predictions=record.encode(said.argmax(1)[keep]),
+        )
+        for draw in range(3)
+    ]  # fmt: skip
+    make_records.write(tmp_path, [make_records.row(runs, data=simulated.NAME)], runs)
+    (block,) = analyze(tmp_path, tmp_path).blocks
+    assert len(block["rows"][0]["classes"]) == 8
+    said = np.stack([record.decode(r.predictions) for r in runs])
+    few = 100 * (said[:, 60:] != simulated.TRUE[keep][60:]).mean()
+    assert block["rows"][0]["groups"]["few"]["figures"]["error"]["value"] == pytest.approx(few)
+
+
+# Formats
+
+
+def text_of(found, width=80):
+    sink = io.StringIO()
+    analysis_writers.show(found, Console(file=sink, width=width))
+    return sink.getvalue()
+
+
+def test_text_fits_80_columns_and_has_a_table_a_quantity(toy):
+    found = analyze(toy, toy.parent / "runs")
+    shown = text_of(found)
+    assert max(map(len, shown.splitlines())) <= 80
+    for name in QUANTITIES:
+        assert analysis_writers.TITLES[name] in shown
+    for phrase in ("Difference in variance", "ride(experts=2) - ride(experts=1)", "(chance)", "Over 4 draws", "±"):
+        assert phrase in shown
+
+
+def test_json_is_the_typed_rows_and_csv_has_all_numbers(toy):
+    found = analyze(toy, toy.parent / "runs")
+    assert json.loads(analysis_writers.render(found, "json")) == found.blocks
+    lines = list(csv.DictReader(io.StringIO(analysis_writers.render(found, "csv"))))
+    (block,) = found.blocks
+    few = [line for line in lines if (line["kind"], line["label"], line["group"]) == ("group", "ce", "few")]
+    assert {line["quantity"] for line in few} == {*QUANTITIES, "to_many", "top_confusers", "confusers"}
+    for line in few:
+        if line["quantity"] in QUANTITIES:
+            one = row_of(block, "ce")["groups"]["few"]["figures"][line["quantity"]]
+            assert [float(line[key]) for key in ("value", "low", "high")] == pytest.approx(list(one.values()))
+    classes = {line["class"] for line in lines if line["kind"] == "class"}
+    assert classes == set(map(str, range(9)))
+    assert {line["minus"] for line in lines if line["kind"] == "difference"} >= {"ce", "ride(experts=1)"}
+
+
+@pytest.mark.parametrize("kind", ["md", "latex"])
+def test_markdown_and_latex_have_the_tables_of_the_text(toy, kind):
+    found = analyze(toy, toy.parent / "runs")
+    made = analysis_writers.render(found, kind)
+    (block,) = found.blocks
+    tables = len(analysis_writers.panels(block))
+    assert made.count("| method") + made.count("| A - B") + made.count(r"\toprule") == tables
+    assert made.count("ride(experts=3, diversity=0)") >= tables
+    assert ("% needs the package booktabs" in made) == (kind == "latex")
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_hostile_labels_are_shown_as_text(label, tmp_path):
+    results = simulated.write(tmp_path, {"ce": ({}, 1.0), label: ({"label": label}, 2.0)}, draws=2, with_logits=False)
+    found = analyze(results, tmp_path)
+    shown = text_of(found, 200)
+    assert "\x1b" not in shown and "\u202e" not in shown
+    assert [row["label"] for row in json.loads(analysis_writers.render(found, "json"))[0]["rows"]] == ["ce", label]
+    for cells in csv.reader(io.StringIO(analysis_writers.render(found, "csv"))):
+        assert not any(cell[:1] in ("=", "+", "@", "\t") for cell in cells)
+    made = analysis_writers.render(found, "md")
+    inner = [inner for token in MarkdownIt("commonmark").parse(made) for inner in (token, *(token.children or ()))]
+    assert not {token.type for token in inner} & {"html_block", "html_inline", "link_open", "image"}
+    assert "\x1b" not in made
+    made = analysis_writers.render(found, "latex")
+    code = [line for line in made.splitlines() if not line.startswith("%")]
+    assert not any("\\input{" in line or "\\write18{" in line for line in code)
+    (block,) = found.blocks
+    analysis_writers.write(found, tmp_path / "out")
+    assert (tmp_path / "out" / "toy" / "bias_variance.svg").read_bytes().startswith(b"<?xml")
+    assert block["rows"][1]["label"] == label
+
+
+# The command
+
+
+def test_the_command_prints_writes_and_brings_no_torch(toy, tmp_path):
+    done = command("analyze", toy, "--runs", toy.parent / "runs", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    names = {"analysis.csv", "bias_variance.svg", "bias_variance.png"}
+    assert {path.name for path in (tmp_path / "out" / "toy").iterdir()} == names
+    assert done.stderr.count("\n") == 3
+    assert "Squared-error variance" in done.stdout
+    again = command("analyze", toy, "--runs", toy.parent / "runs", "--out", tmp_path / "again")
+    assert again.stdout == done.stdout
+    for name in names:
+        assert (tmp_path / "out/toy" / name).read_bytes() == (tmp_path / "again/toy" / name).read_bytes()
+
+
+def test_refused_records_are_named_and_the_exit_code_is_1(tmp_path):
+    results = simulated.write(tmp_path, draws=2, with_logits=False)
+    bad = sorted((results / "toy").glob("ce-*-s1.json"))[0]
+    bad.write_text(bad.read_text().replace('"seed": 1', '"seed": 2'))
+    done = command("analyze", results, "--format", "json")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"refused: {bad}") and done.stderr.count("\n") == 1
+    assert [row["n"] for row in json.loads(done.stdout)[0]["rows"]][:2] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--format", "html"], "unknown choice 'html'"), (["--format", "jsn"], "did you mean 'json'?")],
+)
+def test_a_users_mistake_is_one_message(toy, words, said):
+    done = command("analyze", toy, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_no_results_are_a_message(tmp_path):
+    with pytest.raises(LtbenchError, match="no results here"):
+        analyze(tmp_path, tmp_path)
+
+
+# The figure
+
+
+def test_plot_draws_the_figure_of_draws_and_says_why_not_of_seeds(toy, tmp_path):
+    kind = next(kind for kind in figures.KINDS if kind.name == "bias_variance")
+    (one,), _ = blocks.load(toy, toy.parent / "runs")
+    svg = figures.inline(kind, one)
+    for text in ("accuracy", "bias", "variance", "ride(experts=1)", "n = 4 draws a row", "few"):
+        assert text in svg
+    shutil.copytree(toy.parent, tmp_path / "copy")
+    plan_path = tmp_path / "copy/results/toy/plan.json"
+    plan_path.write_text(plan_path.read_text().replace(", draws=4)", ")"))
+    (seeds,), _ = blocks.load(tmp_path / "copy/results", tmp_path)
+    with pytest.raises(NothingError, match="all runs are on one training set"):
+        kind.draw(seeds)
+    paths, _ = plots.write(toy, tmp_path / "plots", "svg", toy.parent / "runs")
+    assert "bias_variance.svg" in {path.name for path in paths}
+
+
+def test_the_figures_marks_stand_at_the_figures(block):
+    from ltbench.figures.bias_variance import figure
+
+    accuracy, bias, variance = figure(block).axes
+    for axes, name in ((accuracy, "error"), (bias, "bias"), (variance, "variance")):
+        marks = [line for line in axes.lines if line.get_marker() not in ("None", "", None)]
+        found = [float(line.get_xdata()[0]) for line in marks]
+        want = [row["groups"][part]["figures"][name]["value"] for row in block["rows"] for part in PARTS]
+        assert found == pytest.approx([100 - value for value in want] if name == "error" else want)
+
+
+def test_one_draw_makes_no_figure_in_plot(tmp_path):
+    results = simulated.write(tmp_path, draws=1, with_logits=False)
+    (one,), _ = blocks.load(results, tmp_path)
+    kind = next(kind for kind in figures.KINDS if kind.name == "bias_variance")
+    with pytest.raises(NothingError, match="two draws"):
+        kind.draw(one)
