@@ -22,6 +22,8 @@ from .registry import OptionError
 from .strict_yaml import dotted
 from .suite import Entry, Suite, own_recipe
 
+MOST = 1000  # runs that one run of a row may need, itself and those that its parents need among them
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -122,6 +124,7 @@ class _Visitor:
     dataset: Dataset
     backbone: str
     where: str  # the entry in the suite file, for messages
+    visits: int = 0  # runs that the row needs for one seed, those named twice counted twice
 
     def row(self, entry: Entry, ref: Ref, recipe: Recipe) -> Row:
         suite, data = self.plan.suite, self.dataset
@@ -132,6 +135,7 @@ class _Visitor:
         skip = self._ask(ref.method, "skip", spec, ref.options)
         keys = {}
         for seed in () if skip else suite.seeds:
+            self.visits = 0
             run = self.visit(replace(ref, seed=seed), recipe, label, (), own=tuple(entry.recipe))
             self.plan.why.setdefault(run.key, []).append("asked")
             keys[str(seed)] = run.key
@@ -149,6 +153,9 @@ class _Visitor:
             raise LtbenchError(f"{self.where}: a cycle: {chain}")
         if len(trail) > 20:
             raise LtbenchError(f"{self.where}: more than 20 runs need one another: {label}")
+        self.visits += 1
+        if self.visits > MOST:  # ensembles of ensembles of ensembles: it would take minutes to count them
+            raise LtbenchError(f"{self.where}: more than {MOST} runs are needed for one")
         parents = {}
         for role, asked in self._ask(ref.method, "needs", ref.options).items():
             parent = self._parent(role, asked, ref, (*trail, here))
