@@ -140,9 +140,10 @@ def make_plan(suite: str, sets: tuple[str, ...], data: Path) -> tuple[Any, Any]:
     return made, runs.Settings(home / "results", home / "runs", data, "cpu", 0.0)
 
 
-def carry_out(planned: tuple[Any, Any], die_at: int = 0, trace: str = "") -> int:
+def carry_out(planned: tuple[Any, Any], die_at: int = 0, trace: str = "", pool: bool = False) -> int:
     """Carry out what is outstanding; 0, 1, or a signal's exit code.
 
+    pool: in a worker, as the command does, but forked from here, where it need not import torch anew.
     die_at: SIGKILL before that file operation (from 1) below results/ and runs/ of those that `trace` counts, a regular
     expression over "<operation> <file>"; without die_at each is appended to operations.txt beside the suite.
     """
@@ -153,7 +154,14 @@ def carry_out(planned: tuple[Any, Any], die_at: int = 0, trace: str = "") -> int
         watch(settings.results.parent, die_at, trace)
     todo = [made.runs[key] for key in runs.outstanding(made.runs, settings)]
     with jobs.Signals().caught() as signals:
-        ended = jobs._here(todo, made.runs, settings, lambda event: None, signals)
+        if pool:
+            fork = jobs.multiprocessing.get_context("fork")
+            jobs.multiprocessing.get_context = lambda kind: fork  # type: ignore[assignment]
+            ended = jobs.carry_out(
+                todo, made.runs, settings, jobs=1, plugins=(), report=lambda event: None, signals=signals
+            )
+        else:
+            ended = jobs._here(todo, made.runs, settings, lambda event: None, signals)
     if signals.got is not None:
         return jobs.EXIT[signal.Signals(signals.got)]
     return 0 if all(status == "complete" for status in ended.values()) else 1
