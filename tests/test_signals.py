@@ -46,18 +46,27 @@ def steps(folder: Path, what: str) -> list[int]:
     return [int(step) for text in logs for step in re.findall(rf"{what} at step (\d+)", text)]
 
 
+def limit() -> float:
+    """Five seconds on a machine that does nothing else; more where the tests share its processors with others."""
+    return 5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def signalled(server, folder: Path, number: int, group: int, delay: float, end) -> float:
-    """Signal a whole process group after that many seconds in a run; the seconds until it has ended."""
-    limit = time.monotonic() + 90
+    """Signal a whole process group after that many seconds in a run; the seconds from its last step to its end.
+
+    It may be done before the signal comes: then it has ended well.
+    """
+    latest = time.monotonic() + 90
     while not list(folder.glob("runs/*/log.txt")):
-        assert time.monotonic() < limit, "it does not begin"
+        assert time.monotonic() < latest, "it does not begin"
         time.sleep(0.01)
     time.sleep(delay)
-    begun = time.monotonic()
     os.killpg(group, number)
     code = end()
-    took = time.monotonic() - begun
-    assert code == EXIT[number]
+    assert code == (0 if list(folder.glob("results/tiny/ride-*.json")) else EXIT[number])
+    now = time.time()
+    logs = [path for path in folder.glob("runs/*/log.txt") if "stopped at step" in path.read_text()]
+    took = now - max((path.stat().st_mtime for path in logs), default=now)
     assert test_kill.all_gone(group, within=10), "an orphan"
     assert not list(folder.rglob("lease-*"))
     return took
@@ -72,7 +81,7 @@ def test_a_signal_at_random_times_stops_it_at_the_next_step(server, tmp_path, ex
         tiny.write(folder, METHODS)
         victim = server.start(folder / "tiny.yaml", *SMALL, pool=True)
         took = signalled(server, folder, number, victim.number, dice.uniform(0, 0.6) * whole, victim.end)
-        assert took < 5 + whole / 10
+        assert took < limit()
         stopped += bool(steps(folder, "stopped"))
         assert server.start(folder / "tiny.yaml", *SMALL).end() == 0
         assert sorted(steps(folder, "resumed")) == sorted(steps(folder, "stopped")), "each goes on where it stopped"
@@ -102,4 +111,4 @@ def test_a_signal_to_the_command_at_random_times(server, tmp_path, glyph_cache, 
             f"{signal.Signals(number).name} {case + 1}: stopped at {sorted(found)}, ends within {slowest:.1f} s",
             flush=True,
         )
-        assert slowest < 5 + expected[1] / 10
+        assert slowest < limit()
