@@ -1,5 +1,7 @@
 # make quickstart   environment, installation, and the quick suite with its leaderboard
 # make test         the tests; make test-slow: those of minutes
+# make test-nightly the long campaigns: kills, signals, fuzzing; LTBENCH_KILLS, LTBENCH_SIGNALS, LTBENCH_FUZZ set how long
+# make mutants      seeded faults, each of which the tests must notice
 # make check        lint, format, types
 # make leaderboard  the table in README.md, from the committed records
 # make schema       docs/*.schema.json, from the types
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := $(strip $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14)
 
-.PHONY: quickstart test test-slow check leaderboard schema
+.PHONY: quickstart test test-slow test-nightly mutants check leaderboard schema
 
 quickstart: $(VENV)/.installed
 	$(BIN)/ltbench run quick
@@ -21,6 +23,12 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow
+
+test-nightly: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m nightly -s
+
+mutants: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

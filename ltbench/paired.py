@@ -34,7 +34,7 @@ def hits(record: Record) -> np.ndarray | None:
     """[M] whether each test image was predicted right, class after class; None without stored predictions."""
     import numpy as np
 
-    found = raw_predictions(record.predictions) if record.predictions else None
+    found = raw_predictions(record) if record.predictions else None
     if found is None or len(found) != sum(record.total):
         return None
     return found == np.repeat(np.arange(len(record.total), dtype=found.dtype), record.total)

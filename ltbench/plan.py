@@ -24,6 +24,8 @@ from .scores import group_classes
 from .strict_yaml import dotted
 from .suite import Entry, Suite, own_recipe
 
+MOST = 1000  # runs that one run of a row may need, itself and those that its parents need among them
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -156,6 +158,7 @@ class _Visitor:
     sets: Sequence[Sample]  # the training sets that it stands for: of each draw, or one for all seeds
     backbone: str
     where: str  # the entry in the suite file, for messages
+    visits: int = 0  # runs that the row needs for one seed, those named twice counted twice
 
     def __post_init__(self) -> None:
         self.sample = self.sets[0]  # the training set of the run that is visited, and of all its parents
@@ -170,6 +173,7 @@ class _Visitor:
         keys = {}
         for seed in () if skip else suite.seeds_of(data):
             self.sample = self.sets[seed] if data.draws else self.sets[0]
+            self.visits = 0
             run = self.visit(replace(ref, seed=seed), recipe, label, (), own=tuple(entry.recipe))
             self.plan.why.setdefault(run.key, []).append("asked")
             keys[str(seed)] = run.key
@@ -188,6 +192,9 @@ class _Visitor:
             raise LtbenchError(f"{self.where}: a cycle: {chain}")
         if len(trail) > 20:
             raise LtbenchError(f"{self.where}: more than 20 runs need one another: {label}")
+        self.visits += 1
+        if self.visits > MOST:  # ensembles of ensembles of ensembles: it would take minutes to count them
+            raise LtbenchError(f"{self.where}: more than {MOST} runs are needed for one")
         parents = {}
         for role, asked in self._ask(ref.method, "needs", ref.options).items():
             parent = self._parent(role, asked, ref, (*trail, here))

@@ -38,6 +38,8 @@ SCHEMA = 1
 Status = Literal["complete", "failed", "oom", "diverged", "skipped"]
 FINAL = ("complete", "diverged", "skipped")  # not run again; the others are
 
+MOST = 2**53  # what is counted: larger numbers are no longer exact as floats
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -161,6 +163,14 @@ class Record(_Part):
         expected = len(self.data.counts)
         if self.status == "complete" and any(len(numbers) != expected for numbers in per_class):
             raise ValueError(f"a figure per class has not {expected} values, as there are classes")
+        if any(not 0 <= right <= total for right, total in zip(self.right, self.total, strict=bool(self.right))):
+            raise ValueError("more images are right than there are, or fewer than none")
+        bins = self.calibration
+        counted = (*self.total, self.parameters, *((*bins.count, *bins.right) if bins else ()))
+        if any(not 0 <= number <= MOST for number in counted):
+            raise ValueError("a number of images or parameters is no count")
+        if bins and not len(bins.count) == len(bins.right) == len(bins.confidence):
+            raise ValueError("the bins of the calibration differ in number")
         return self
 
     def fixed(self) -> dict[str, Any]:
@@ -189,11 +199,21 @@ def encode(predictions: np.ndarray) -> str:
 
 def decode(text: str) -> np.ndarray:
     """Class numbers [M] from encode()'s text, as int64."""
-    return raw_predictions(text).astype("i8")
+    return _raw(text).astype("i8")
 
 
-def raw_predictions(text: str) -> np.ndarray:
-    """The same as they are stored, in two bytes each: for those who read thousands of records."""
+def raw_predictions(record: Record) -> np.ndarray:
+    """A complete record's class numbers [M] as they are stored, in two bytes each: for those who read thousands.
+
+    Raises LtbenchError where they cannot be read, though the record's hash is right.
+    """
+    try:
+        return _raw(record.predictions)
+    except (ValueError, zlib.error) as error:
+        raise LtbenchError(f"{record.stem}.json: its predictions cannot be read: {error}") from None
+
+
+def _raw(text: str) -> np.ndarray:
     import numpy as np
 
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u2")

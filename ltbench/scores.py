@@ -10,7 +10,7 @@ from typing import Any
 
 from . import student
 from .errors import LtbenchError, unknown
-from .record import Calibration, Record, decode
+from .record import Calibration, Record, raw_predictions
 
 GROUPS = ("many", "medium", "few")
 FIGURES = ("top1", *GROUPS, "ece", "score")
@@ -63,7 +63,10 @@ def _macro_f1(record: Record, classes: Sequence[int], shift: Sequence[float]) ->
     import numpy as np
 
     weights, total = np.asarray(shift), np.asarray(record.total)
-    predicted = np.bincount(decode(record.predictions), np.repeat(weights, total), minlength=len(total))[: len(total)]
+    found = raw_predictions(record)
+    if len(found) != total.sum():
+        return None
+    predicted = np.bincount(found, np.repeat(weights, total), minlength=len(total))[: len(total)]
     f1 = 2 * np.asarray(record.right) * weights / np.maximum(predicted + total * weights, 1e-300)
     return float(100 * f1[list(classes)].mean())
 

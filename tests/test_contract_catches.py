@@ -83,6 +83,15 @@ def test_random_draws_outside_torch_are_caught():
         TESTS["seeded"](broken("random", loss=loss))
 
 
+def test_what_a_step_draws_with_torch_is_the_same_after_a_resume():
+    def loss(self, t, batch):
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target) * (0.5 + torch.rand(()))}
+
+    drawing = broken("drawing", loss=loss)
+    TESTS["seeded"](drawing)
+    TESTS["resumed"](drawing)
+
+
 def test_a_count_of_its_own_breaks_resume():
     def loss(self, t, batch):
         self.calls = getattr(self, "calls", 0) + 1

@@ -22,11 +22,12 @@ def command(folder: Path, data: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def start(folder: Path, data: Path) -> subprocess.Popen[str]:
+def start(folder: Path, data: Path, *more: str) -> subprocess.Popen[str]:
     with open(folder / "stderr.txt", "w") as told:
         return subprocess.Popen(
-            command(folder, data), cwd=folder, stderr=told, stdout=subprocess.DEVNULL, text=True, start_new_session=True
-        )
+            command(folder, data, *more),
+            cwd=folder, stderr=told, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+        )  # fmt: skip
 
 
 def all_gone(group: int, within: float) -> bool:

@@ -25,8 +25,10 @@ from .subset import pixel_fingerprint
 FORMAT = 1
 COLUMN = 100  # images in one WebP, one below the other
 DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile, Image.DecompressionBombError,
+    OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError, zipfile.BadZipFile,
+    Image.DecompressionBombError,
 )  # fmt: skip
+LARGEST = 1024  # pixels a side
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's dates: same images, same bytes
 
 
@@ -119,6 +121,7 @@ def _read(archive: zipfile.ZipFile) -> Source:
     names = ("rows", "train_label", "test_label")
     rows, train_label, test_label = (_load(archive, name) for name in names)
     size = int(meta["size"])
+    _check(size, len(meta["classes"]), rows, {"training": train_label, "test": test_label})
     pixels = {
         part: _pixels(archive, part, count, size) for part, count in (("train", len(rows)), ("test", len(test_label)))
     }
@@ -135,8 +138,22 @@ def _read(archive: zipfile.ZipFile) -> Source:
     )
 
 
+def _check(size: int, classes: int, rows: np.ndarray, labels: dict[str, np.ndarray]) -> None:
+    """Raises ValueError where these numbers cannot be those of a pool."""
+    if not 1 <= size <= LARGEST:
+        raise ValueError(f"images of {size} pixels a side")
+    for part, label in labels.items():
+        if not np.array_equal(np.unique(label), np.arange(classes)):
+            raise ValueError(f"its {part} labels are not those of {classes} classes")
+    if (np.diff(rows, prepend=-1) < 1).any() or (rows >= len(labels["training"])).any():
+        raise ValueError("its rows are not some of the pool's, each once, in order")
+
+
 def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False).astype(np.int64)
+    found = np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise ValueError(f"{name} is no list of whole numbers")
+    return found.astype(np.int64)
 
 
 def _pixels(archive: zipfile.ZipFile, part: str, count: int, size: int) -> np.ndarray:
