@@ -7,7 +7,6 @@ that of training alone.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -136,8 +135,8 @@ def of_votes(suite: str, rows: Sequence[Row], there: Mapping[str, Record]) -> An
 def predicted(record: Record) -> np.ndarray | None:
     """[M] the predicted class of each test image in class order; None without, or where they are of something else."""
     try:
-        found = raw_predictions(record.predictions) if record.predictions else None
-    except (ValueError, zlib.error):
+        found = raw_predictions(record) if record.predictions else None
+    except LtbenchError:
         return None
     whole = found is not None and len(found) == sum(record.total) > 0 and found.max() < len(record.total)
     return found if whole else None
