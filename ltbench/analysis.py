@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from typing_extensions import TypedDict
 
 from . import record as records
+from .errors import LtbenchError
 from .keys import canonical_json
 from .record import Record, Row, raw_predictions
 from .rescore import logits_of
