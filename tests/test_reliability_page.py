@@ -11,9 +11,10 @@ from _pytest.mark.expression import Expression
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+PROMISES = PAGE.partition("## What was run")[0]
 CELLS = [
     line.removesuffix(" |").rsplit(" | ", 1)[1]
-    for line in PAGE.splitlines()
+    for line in PROMISES.splitlines()
     if line.startswith("| ") and "`test_" in line
 ]
 
@@ -36,6 +37,8 @@ def test_each_promise_names_tests_that_there_are(cell):
 
 def test_every_promise_has_one():
     rows = [
-        line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "| fault"))
+        line
+        for line in PROMISES.splitlines()
+        if line.startswith("| ") and not line.startswith(("| promise", "| fault"))
     ]
     assert len(rows) == len(CELLS) > 20
