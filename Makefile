@@ -19,7 +19,7 @@ quickstart: $(VENV)/.installed
 
 # one thread a test: the workers are what runs side by side
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -rs
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -rs
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow
