@@ -97,7 +97,15 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(tmp_path, 
     assert outcome(tmp_path) == expected
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+# SIGINT and SIGTERM also come at random times in test_signals.py
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGUSR1, 75),
+    ],
+)
 def test_a_signal_stops_it_at_the_next_step_and_leaves_no_orphan(tmp_path, glyph_cache, expected, number, code):
     tiny.write(tmp_path, "ride: {experts: 2}")
     process = start(tmp_path, glyph_cache)
@@ -139,7 +147,7 @@ def test_a_dry_run_writes_nothing(tmp_path, glyph_cache):
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
-@pytest.mark.parametrize("after", [0.3, 1.5, 2.5])
+@pytest.mark.parametrize("after", [pytest.param(0.3, marks=pytest.mark.slow), 1.5, pytest.param(2.5, marks=pytest.mark.slow)])
 def test_a_signal_while_workers_begin_leaves_no_record_and_no_traceback(tmp_path, glyph_cache, after):
     tiny.write(tmp_path, "ce")
     process = start(tmp_path, glyph_cache)
