@@ -6,8 +6,8 @@ that of training alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,17 +24,17 @@ from .scores import GROUPS, group_classes, is_resampled
 if TYPE_CHECKING:
     import numpy as np
 
+    from .confusion import Spread
     from .decompose import Decomposition
 
 PARTS = (*GROUPS, "all")
 QUANTITIES = (
     "error", "bias", "variance", "net_variance", "kw_bias", "kw_variance", "brier", "brier_bias", "brier_variance",
 )  # fmt: skip
-CONFUSERS = 3
 
 
 class Estimate(TypedDict):
-    """In per cent, with the 95 % bootstrap interval over runs and test images; None where undefined."""
+    """In per cent, with the 95 % interval over runs and (but for confusers) test images; None where undefined."""
 
     value: float | None
     low: float | None
@@ -64,8 +64,9 @@ class GroupFigures(TypedDict):
 
     figures: dict[str, Estimate]  # QUANTITIES
     to_many: Estimate  # the share of its errors that are taken for a class of many
-    top_confusers: float | None  # the share of a class's errors that its three foremost confusers take, mean of classes
-    confusers: float | None  # how many confusers share a class's errors: exp(entropy), mean of classes
+    top_confusers: Estimate  # the share of a class's errors that its three foremost confusers take, mean of classes
+    confusers: Estimate  # a number: how many confusers share a class's errors, exp(entropy), mean of classes
+    like_many: Estimate  # how alike a class and the most similar one of many are answered, mean of classes
 
 
 class AnalysedRow(TypedDict):
@@ -207,6 +208,10 @@ class _Block:
         return self._cache[key]
 
     def _row(self, row: Row) -> AnalysedRow:
+        import numpy as np
+
+        from . import confusion
+
         runs = list(self.runs[row.label])
         out: AnalysedRow = {
             "label": row.label, "method": row.method, "runs": runs, "n": len(runs), "asked": len(row.keys),
@@ -219,17 +224,20 @@ class _Block:
             return out
         made = self._decomposed(row.label, runs)
         out["reason"] = self._lacking(made)
-        table = self._confusion(row.label, runs)
-        for name, classes in self.groups.items():
-            out["groups"][name] = self._group(made, classes, table)
-        group_of = {c: name for name in GROUPS for c in self.groups[name]}
         assert self.first
+        said = np.stack([p for run in runs if (p := predicted(self.runs[row.label][run])) is not None]).astype(int)
+        counted = confusion.tables(said, self.first.total)
+        table = counted.sum(0)
+        for name, classes in self.groups.items():
+            out["groups"][name] = self._group(made, classes, counted)
+        group_of = {c: name for name in GROUPS for c in self.groups[name]}
         out["classes"] = [
             {
                 "number": c, "train_images": self.first.data.counts[c], "group": group_of[c],
                 "figures": {q: 100 * float(made.values[q][c]) if q in made.values else None for q in QUANTITIES},
                 "confusers": [
-                    {"number": k, "group": group_of[k], "share": 100 * share} for k, share in _foremost(table[c], c)
+                    {"number": k, "group": group_of[k], "share": 100 * share}
+                    for k, share in confusion.foremost(table[c], c)
                 ],
             }
             for c in self.groups["all"] if self.first.total[c]
@@ -244,30 +252,22 @@ class _Block:
         few = f"two {self._runs_are()}: no intervals" if made.runs == 2 else ""
         return "; ".join(filter(None, (few, missing)))
 
-    def _group(self, made: Decomposition, classes: Sequence[int], table: np.ndarray) -> GroupFigures:
+    def _group(self, made: Decomposition, classes: Sequence[int], counted: np.ndarray) -> GroupFigures:
+        from . import confusion
+
         wrong, taken = made.over(classes, "error"), made.over(classes, "to_many")
         share: tuple[float, Any] | None = None
         if wrong and taken and wrong[0] > 0:
             share = taken[0] / wrong[0], taken[1] / wrong[1].clip(1e-9)
-        erring = [c for c in classes if table[c].sum() > table[c, c]]
-        tops = [sum(share for _, share in _foremost(table[c], c)) for c in erring]
-        numbers = [_effective(table[c], c) for c in erring]
+        many = [c for c in self.groups["many"] if counted[:, c].any()]
+        like = partial(confusion.likeness, others=many)
         return {
             "figures": {q: _estimate(made.over(classes, q), made.runs) for q in QUANTITIES},
             "to_many": _estimate(share, made.runs),
-            "top_confusers": 100 * math.fsum(tops) / len(tops) if tops else None,
-            "confusers": math.fsum(numbers) / len(numbers) if numbers else None,
+            "top_confusers": _spread(confusion.over(counted, classes, confusion.foremost_share), 100),
+            "confusers": _spread(confusion.over(counted, classes, confusion.confusers), 1),
+            "like_many": _spread(confusion.over(counted, classes, like) if len(many) > 1 else None, 100),
         }
-
-    def _confusion(self, label: str, runs: Sequence[int]) -> np.ndarray:
-        """[C, C] test images of all runs by their class and the predicted one."""
-        import numpy as np
-
-        assert self.first
-        classes = len(self.first.total)
-        true = np.repeat(np.arange(classes), self.first.total) * classes
-        said = [p.astype(int) for run in runs if (p := predicted(self.runs[label][run])) is not None]
-        return sum(np.bincount(true + p, minlength=classes**2) for p in said).reshape(classes, classes)  # type: ignore[union-attr]
 
     # Differences
 
@@ -328,19 +328,14 @@ def _estimate(found: tuple[float, np.ndarray] | None, runs: int) -> Estimate:
     return {"value": per_cent[0], "low": per_cent[1], "high": per_cent[2]}
 
 
+def _spread(found: Spread | None, unit: float) -> Estimate:
+    if found is None:
+        return {"value": None, "low": None, "high": None}
+    low, high = found.interval or (None, None)
+    value, low, high = [None if number is None else unit * number for number in (found.value, low, high)]
+    return {"value": value, "low": low, "high": high}
+
+
 def _difference(ours: tuple[float, np.ndarray] | None, theirs: tuple[float, np.ndarray] | None, runs: int) -> Estimate:
     both = (ours[0] - theirs[0], ours[1] - theirs[1]) if ours and theirs else None
     return _estimate(both, runs)
-
-
-def _foremost(taken: np.ndarray, own: int) -> list[tuple[int, float]]:
-    """(class, share of the errors) of the three classes that take most images [C] of a class, the foremost first."""
-    wrong = [(-int(n), k) for k, n in enumerate(taken) if k != own and n]
-    errors = -sum(n for n, _ in wrong)
-    return [(k, -n / errors) for n, k in sorted(wrong)[:CONFUSERS]]
-
-
-def _effective(taken: np.ndarray, own: int) -> float:
-    """exp(entropy) of where the wrong images [C] of a class go: so many equally strong confusers."""
-    wrong = [int(n) for k, n in enumerate(taken) if k != own and n]
-    return math.exp(-math.fsum(n / sum(wrong) * math.log(n / sum(wrong)) for n in wrong))

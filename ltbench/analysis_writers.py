@@ -6,12 +6,13 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, Estimate
 from .record import write_atomically
 from .writers import STYLES, _booktabs, _csv_value, _markdown_line, latex, plain, visible_json
 
+HardNegative = Literal["to_many", "top_confusers", "confusers", "like_many"]
 FORMATS = ("text", "md", "latex", "csv", "json")
 TITLES = {
     "error": "Error",
@@ -24,6 +25,7 @@ TITLES = {
     "brier_bias": "Squared-error bias",
     "brier_variance": "Squared-error variance",
 }
+HARD_NEGATIVES: tuple[HardNegative, ...] = ("to_many", "top_confusers", "confusers", "like_many")
 LABEL_WIDTH = 30
 
 
@@ -58,15 +60,18 @@ def panels(block: AnalysedBlock) -> list[Panel]:
 
 def _hard_negatives(block: AnalysedBlock, rows: Sequence[AnalysedRow]) -> list[Panel]:
     chance = [_number(block["others_many"].get(part)) for part in PARTS]
-    heads = [(row["label"], [_said(row["groups"][part]["to_many"]) for part in PARTS]) for row in rows]
-    tops = [(row["label"], [_number(row["groups"][part]["top_confusers"]) for part in PARTS]) for row in rows]
-    numbers = [(row["label"], [_number(row["groups"][part]["confusers"]) for part in PARTS]) for row in rows]
+
+    def of(name: HardNegative) -> list[tuple[str, list[str]]]:
+        return [(row["label"], [_said(row["groups"][part][name]) for part in PARTS]) for row in rows]
+
     return [
         Panel(
-            "Hard negatives: per cent of the errors that are taken for a class of many", [*heads, ("(chance)", chance)]
+            "Hard negatives: per cent of the errors that are taken for a class of many",
+            [*of("to_many"), ("(chance)", chance)],
         ),
-        Panel("Hard negatives: per cent of a class's errors that its three foremost take", tops),
-        Panel("Hard negatives: how many there are (exp of the entropy of a class's errors)", numbers),
+        Panel("Hard negatives: per cent of a class's errors that its three foremost take", of("top_confusers")),
+        Panel("Hard negatives: how many there are (exp of the entropy of a class's errors)", of("confusers")),
+        Panel("Hard negatives: likeness to the most similar class of many, in per cent", of("like_many")),
     ]
 
 
@@ -112,12 +117,15 @@ def notes(block: AnalysedBlock) -> list[str]:
     }[what]
     source = f"One {what[:-1]}." if counts == [1] else source
     unequal = [] if len(counts) == 1 else [f"Main predictions of more {what} are better: compare rows of equal n."]
+    over_what = f"; their ± is the jackknife's over {what} alone" if counts[-1] > 2 else ""
     interval = f" ±: half of the 95 % bootstrap interval over {what} and test images." if counts[-1] > 2 else ""
     return [
         f"Per cent of test images. {source}{interval}",
         "Error = bias + net variance (Domingos 2000); the main prediction is the majority's, of tied classes each with "
         "the same probability. Kohavi and Wolpert's and the squared error are bias + variance, free of the number of "
         f"{what}.",
+        "Likeness: the cosine of how the images of two classes are answered, 100 where alike. The last three tables "
+        f"are means over classes that err{over_what}.",
         f"Classes: {sizes} (many > {many}, few < {few} training images here). (chance): errors to all classes alike.",
         *unequal,
         *reasons,
@@ -217,10 +225,9 @@ def _flat(block: AnalysedBlock) -> Iterator[dict[str, Any]]:
         of: dict[str, Any] = {"label": row["label"], "n": row["n"]}
         for part, group in row["groups"].items():
             here = of | {"kind": "group", "group": part}
-            for name, one in {**group["figures"], "to_many": group["to_many"]}.items():
+            hard: dict[str, Estimate] = {name: group[name] for name in HARD_NEGATIVES}
+            for name, one in {**group["figures"], **hard}.items():
                 yield here | {"quantity": name, **one}
-            yield here | {"quantity": "top_confusers", "value": group["top_confusers"]}
-            yield here | {"quantity": "confusers", "value": group["confusers"]}
         for c in row["classes"]:
             here = of | {"kind": "class", "group": c["group"], "class": c["number"], "train_images": c["train_images"]}
             for name, value in c["figures"].items():

@@ -105,8 +105,8 @@ def test_hard_negatives_are_counted_from_the_confusions(toy, block):
         tops.append(100 * np.sort(shares)[-3:].sum())
         numbers.append(np.exp(-(shares * np.log(shares)).sum()))
     few = found["groups"]["few"]
-    assert few["top_confusers"] == pytest.approx(np.mean(tops[6:]))
-    assert few["confusers"] == pytest.approx(np.mean(numbers[6:]))
+    assert few["top_confusers"]["value"] == pytest.approx(np.mean(tops[6:]))
+    assert few["confusers"]["value"] == pytest.approx(np.mean(numbers[6:]))
     assert block["others_many"] == pytest.approx({"many": 25.0, "medium": 37.5, "few": 37.5})
 
 
@@ -264,7 +264,7 @@ def test_json_is_the_typed_rows_and_csv_has_all_numbers(toy):
     lines = list(csv.DictReader(io.StringIO(analysis_writers.render(found, "csv"))))
     (block,) = found.blocks
     few = [line for line in lines if (line["kind"], line["label"], line["group"]) == ("group", "ce", "few")]
-    assert {line["quantity"] for line in few} == {*QUANTITIES, "to_many", "top_confusers", "confusers"}
+    assert {line["quantity"] for line in few} == {*QUANTITIES, *analysis_writers.HARD_NEGATIVES}
     for line in few:
         if line["quantity"] in QUANTITIES:
             one = row_of(block, "ce")["groups"]["few"]["figures"][line["quantity"]]

@@ -1,0 +1,75 @@
+"""Hard negatives against tables worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ltbench import confusion, student
+
+
+def test_tables_count_each_runs_answers_by_true_class():
+    said = np.array([[0, 1, 1, 2], [2, 2, 1, 0]])
+    assert confusion.tables(said, [2, 1, 1]).tolist() == [
+        [[1, 1, 0], [0, 1, 0], [0, 0, 1]],
+        [[0, 0, 2], [0, 1, 0], [1, 0, 0]],
+    ]
+
+
+def test_a_class_without_test_images_has_an_empty_line():
+    assert confusion.tables(np.array([[0, 2]]), [1, 0, 1])[0].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_four_confusers_by_hand():
+    table = np.array([[2, 4, 1, 1, 2], *np.eye(5, dtype=int)[1:]])
+    assert confusion.foremost(table[0], 0) == [(1, 0.5), (4, 0.25), (2, 0.125)]
+    assert confusion.foremost_share(table, 0) == 0.875
+    assert confusion.confusers(table, 0) == pytest.approx(2**1.75)  # entropy of 1/2, 1/4, 1/8, 1/8 in bits
+
+
+@pytest.mark.parametrize(("other", "alike"), [([3, 4, 0], 1), ([6, 8, 0], 1), ([4, -3, 0], 0), ([0, 0, 9], 0)])
+def test_likeness_is_the_cosine_to_the_most_similar_other_class(other, alike):
+    table = np.array([[3, 4, 0], other, [0, 0, 0]])
+    assert confusion.likeness(table, 0, [0, 1, 2]) == pytest.approx(alike)  # itself and an empty class are left out
+
+
+def test_likeness_needs_another_class():
+    with pytest.raises(ValueError, match="zero-size"):
+        confusion.likeness(np.eye(2), 0, [0])
+
+
+def test_the_interval_is_the_jackknifes():
+    # class 0 errs towards one class in two runs, towards two in the third: the share of the foremost is 1 throughout,
+    # the number of confusers is not
+    runs = np.array([[[0, 2, 0], [0, 1, 0], [0, 0, 1]]] * 2 + [[[0, 1, 1], [0, 1, 0], [0, 0, 1]]])
+    found = confusion.over(runs, [0, 1], confusion.foremost_share)
+    assert found == confusion.Spread(1.0, (1.0, 1.0))
+    number = confusion.over(runs, [0, 1, 2], confusion.confusers)  # classes 1 and 2 do not err: they do not count
+
+    def entropy(*counts):
+        return math.exp(-sum(n / sum(counts) * math.log(n / sum(counts)) for n in counts))
+
+    without = np.array([entropy(3, 1), entropy(3, 1), 1.0])
+    half = student.quantile(2) * math.sqrt(2 / 3 * ((without - without.mean()) ** 2).sum())
+    assert number is not None
+    assert number.value == pytest.approx(entropy(5, 1))
+    assert number.interval == pytest.approx((entropy(5, 1) - half, entropy(5, 1) + half))
+
+
+def test_two_runs_tell_no_interval_and_no_error_tells_nothing():
+    wrong = np.array([[[0, 1], [0, 1]]] * 2)
+    assert confusion.over(wrong, [0], confusion.confusers) == confusion.Spread(1.0, None)
+    assert confusion.over(wrong, [1], confusion.confusers) is None
+
+
+@given(arrays.arrays(np.int64, (4, 5, 5), elements=st.integers(0, 20)))
+def test_all_figures_stay_in_their_range(counted):
+    for of, most in ((confusion.foremost_share, 1.0), (confusion.confusers, 4.0)):
+        found = confusion.over(counted, range(5), of)
+        if found is not None:
+            assert 0 <= found.value <= most + 1e-9
+            assert found.interval is not None
+            assert found.interval[0] <= found.value <= found.interval[1]
