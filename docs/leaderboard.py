@@ -1,7 +1,8 @@
-"""Write the tables of the committed records into README.md: make leaderboard. With --check, say whether it is stale."""
+"""Write the tables and a row of the committed records into README.md: make leaderboard; --check: is it stale?"""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,10 +43,16 @@ def _gap(gap: Gap) -> str:
     return "n/a" if gap["difference"] is None else f"{gap['difference']:+.1f} [{gap['low']:+.1f}, {gap['high']:+.1f}]"
 
 
+def example() -> str:
+    """One row of `table --format json`, a key a line."""
+    (row,) = (row for row in json.loads(render(load(RESULTS), "json")) if row["label"] == RIDE)
+    return "```json\n{" + ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in row.items()) + "}\n```"
+
+
 def written() -> str:
     """README.md as it should be."""
     text = README.read_text(encoding="utf-8")
-    for name, part in (("leaderboard", leaderboard()), ("comparisons", comparisons())):
+    for name, part in (("leaderboard", leaderboard()), ("comparisons", comparisons()), ("example", example())):
         begin, end = f"<!-- {name}: made by `make leaderboard` -->", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
         text = f"{before}{begin}\n\n{part}\n\n{end}{rest.split(end)[1]}"
