@@ -46,7 +46,9 @@ def _gap(gap: Gap) -> str:
 def example() -> str:
     """One row of `table --format json`, a key a line."""
     (row,) = (row for row in json.loads(render(load(RESULTS), "json")) if row["label"] == RIDE)
-    return "```json\n{" + ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in row.items()) + "}\n```"
+    return (
+        "```json\n{" + ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in row.items()) + "}\n```"
+    )
 
 
 def written() -> str:
