@@ -1,18 +1,22 @@
-"""Write the tables and a row of the committed records into README.md: make leaderboard; --check: is it stale?"""
+"""Write what the committed records say into README.md and docs/: make leaderboard. --check: is a page stale?"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ltbench import analysis_writers
+from ltbench.analysis import analyze
 from ltbench.compare import Gap, compare
 from ltbench.tables import Options, load
 from ltbench.writers import render
 
 HERE = Path(__file__).parent.parent
-README, RESULTS = HERE / "README.md", HERE / "results" / "cifar100_lt_short"
+RESULTS = HERE / "results"
+SHORT = RESULTS / "cifar100_lt_short"
 COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "params", "macs", "macs_used")
 RIDE = "ride(experts=3)"
 PAIRS = ((RIDE, "ce"), (RIDE, "ldam_drw"), (RIDE, "ride(experts=1)"), ("ride(experts=1)", "ce"), (RIDE, "crt"))
@@ -21,7 +25,7 @@ PAIRS = ((RIDE, "ce"), (RIDE, "ldam_drw"), (RIDE, "ride(experts=1)"), ("ride(exp
 def leaderboard() -> str:
     """The rows that have run, and how many have not."""
     options = Options(columns=COLUMNS)
-    board = load(RESULTS, options)
+    board = load(SHORT, options)
     ran = [row for row in board.rows if row["n"]]
     table = render(replace(board, rows=ran), "md", options)
     return (
@@ -33,7 +37,7 @@ def comparisons() -> str:
     """A line per pair: A minus B in points, with its interval."""
     lines = ["| A | B | all | many | medium | few |", "| --- | --- | --- | --- | --- | --- |"]
     for a, b in PAIRS:
-        (found,) = compare(RESULTS, a, b).found
+        (found,) = compare(SHORT, a, b).found
         gaps = (found["top1"], found["many"], found["medium"], found["few"])
         lines.append(f"| `{a}` | `{b}` | {' | '.join(map(_gap, gaps))} |")
     return "\n".join(lines)
@@ -45,28 +49,45 @@ def _gap(gap: Gap) -> str:
 
 def example() -> str:
     """One row of `table --format json`, a key a line."""
-    (row,) = (row for row in json.loads(render(load(RESULTS), "json")) if row["label"] == RIDE)
+    (row,) = (row for row in json.loads(render(load(SHORT), "json")) if row["label"] == RIDE)
     return (
         "```json\n{" + ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in row.items()) + "}\n```"
     )
 
 
-def written() -> str:
-    """README.md as it should be."""
-    text = README.read_text(encoding="utf-8")
-    for name, part in (("leaderboard", leaderboard()), ("comparisons", comparisons()), ("example", example())):
+def bias_variance() -> str:
+    """What `ltbench analyze` prints of the committed draws, without what needs their logits."""
+    return analysis_writers.render(analyze(RESULTS / "bias_variance", Path("no-logits")), "md").rstrip()
+
+
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    HERE / "README.md": {"leaderboard": leaderboard, "comparisons": comparisons, "example": example},
+    HERE / "docs" / "bias-variance.md": {"analysis": bias_variance},
+}
+
+
+def written(page: Path) -> str:
+    """A page as it should be."""
+    text = page.read_text(encoding="utf-8")
+    for name, make in PAGES[page].items():
         begin, end = f"<!-- {name}: made by `make leaderboard` -->", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
-        text = f"{before}{begin}\n\n{part}\n\n{end}{rest.split(end)[1]}"
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{rest.split(end)[1]}"
     return text
 
 
 def main() -> int:
-    """0, or 1 where --check finds README.md stale."""
-    text = written()
-    if "--check" in sys.argv[1:]:
-        return int(README.read_text(encoding="utf-8") != text)
-    README.write_text(text, encoding="utf-8")
+    """0, or 1 where --check finds a page stale, which it names."""
+    stale = []
+    for page in PAGES:
+        text = written(page)
+        if page.read_text(encoding="utf-8") != text:
+            stale.append(page)
+            if "--check" not in sys.argv[1:]:
+                page.write_text(text, encoding="utf-8")
+    if stale and "--check" in sys.argv[1:]:
+        print("stale:", *stale, file=sys.stderr)
+        return 1
     return 0
 
 
