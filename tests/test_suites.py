@@ -52,7 +52,7 @@ def test_those_of_bias_and_variance_set_the_number_of_experts_and_diversity_besi
         "ride(experts=3, diversity=0)",
     ]  # fmt: skip
     draws = made.suite.data[0].draws
-    assert draws == (8 if name == "bias_variance" else 4)
+    assert draws == (8 if name == "bias_variance" else 3)
     assert all(list(row.keys) == [str(i) for i in range(draws)] for row in made.rows)
     assert len(made.runs) == 8 * draws, "cRT and tau-norm start from the CE of their draw"
     many, few = next(iter(made.runs.values())).groups
