@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from ltbench import contract, graph, labels, runs
+from ltbench import contract, graph, labels, machine
 from ltbench.recipe import Recipe
 from ltbench.trainer import Fit, Progress
 
@@ -23,7 +23,7 @@ def trials():
 
 def train(trials, precision="fp32", *, graphed, **more):
     """(method, progress, notes, tape) after training on the GPU."""
-    accelerator = runs.make_accelerator("cuda", precision)
+    accelerator = machine.make_accelerator("cuda", precision)
     notes: list[str] = []
     method = trials.fresh()
     method.parents = {role: parent.to("cuda") for role, parent in method.parents.items()}
@@ -67,7 +67,7 @@ def test_a_loss_that_waits_runs_eagerly_and_says_so(trials):
 
     method.__class__ = type("Waits", (type(method),), {"loss": loss})
     notes: list[str] = []
-    accelerator = runs.make_accelerator("cuda", "fp32")
+    accelerator = machine.make_accelerator("cuda", "fp32")
     data = on.train.to(torch.device("cuda"))
     Fit(method.to("cuda"), RECIPE, data, accelerator, 0, tape=graph.make_tape(accelerator), note=notes.append).run()
     assert len(notes) == 1
