@@ -30,6 +30,13 @@ def ltbench(capsys: pytest.CaptureFixture[str], *words: str | Path) -> SimpleNam
     return SimpleNamespace(code=code or 0, out=said.out, err=said.err)
 
 
+def cold(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """`ltbench ...` from nothing, as a shell starts it: what it loads, and what it makes of the environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "ltbench", *map(str, words)], capture_output=True, text=True, env=os.environ | env
+    )
+
+
 def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Every file and folder below: inode, size and time of the last change."""
     found = {str(path): path.lstat() for path in (folder, *folder.rglob("*"))}

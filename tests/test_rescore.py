@@ -10,7 +10,6 @@ import pytest
 import torch
 from make_records import make, row, text, write
 from sklearn import metrics
-from test_table_command import command
 
 from ltbench import record, rescore
 from ltbench.checkpoints import save_final
@@ -225,13 +224,13 @@ def test_damaged_logits_are_no_logits(stored, harm):
         (["--adjust", "nan"], "--adjust nan: tau must be a number from -1000 to 1000"),
     ],
 )
-def test_a_mistake_is_one_message(stored, words, message):
+def test_a_mistake_is_one_message(command, stored, words, message):
     done = command("table", stored[0], *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
 
 
-def test_the_command_adjusts(stored):
+def test_the_command_adjusts(command, stored):
     results, runs = stored
     done = command("table", results, "--adjust", "1", "--runs", runs, "--format", "json")
     assert json.loads(done.stdout) == load(results, Options(adjust=(1.0,), runs=runs)).rows
