@@ -13,9 +13,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
 
 import pytest
 import torch
+import victims
 import warm
 
-from ltbench import registry
+from ltbench import registry, runs
 from ltbench.data import glyphs
 
 
@@ -42,6 +43,15 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     glyphs.load(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def few_test_images() -> Iterator[None]:
+    """Two test images a class, where evaluation is not what is looked at: it would take most of the time."""
+    opened = runs._opened
+    victims.few_test_images()
+    yield
+    runs._opened = opened
 
 
 @pytest.fixture(scope="session")

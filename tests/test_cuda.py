@@ -1,5 +1,7 @@
 """What only a GPU can say: recorded steps against eager ones, no waiting inside an epoch, several runs at once."""
 
+from functools import cache
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -17,8 +19,7 @@ LABELS = ["ce", "ldam_drw", "bbn", "ride(experts=3)", "ride_distill"]
 
 @pytest.fixture(scope="module")
 def trials():
-    made: dict[str, contract.Trials] = {}
-    return lambda label: made.setdefault(label, contract.Trials(labels.parse(label)))
+    return cache(lambda label: contract.Trials(labels.parse(label)))
 
 
 def train(trials, precision="fp32", *, graphed, **more):

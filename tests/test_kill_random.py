@@ -22,7 +22,7 @@ from ltbench import checkpoints, contract, doctor, labels, registry
 KINDS = (
     "ce, ldam_drw, class_balanced, crt, lws, tau_norm, bbn, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
 )
-SMALL = ("data.head=3", "recipe.epochs=4", "recipe.batch_size=16")
+SMALL = ("data.head=3", "recipe.batch_size=16")
 NIGHTLY = int(os.environ.get("LTBENCH_KILLS", "500"))
 
 
@@ -47,8 +47,9 @@ def resumed(folder: Path) -> list[int]:
 class Campaign:
     """Suites of all kinds of methods, killed again and again until they are done."""
 
-    def __init__(self, server: warm.Server, folder: Path) -> None:
+    def __init__(self, server: warm.Server, folder: Path, epochs: int) -> None:
         self.server, self.folder, self.dice = server, folder, random.Random(folder.name)
+        self.sets = (*SMALL, f"recipe.epochs={epochs}")
         self.steps: list[int] = []  # of kills after which the run went on at a step above 0
         self.kills, self.suites = 0, 0
         begun = time.monotonic()
@@ -62,7 +63,7 @@ class Campaign:
         tiny.write(folder, KINDS)
         attempts = 0
         while len(resumed(folder)) < kills:
-            victim = self.server.start(folder / "tiny.yaml", *SMALL)
+            victim = self.server.start(folder / "tiny.yaml", *self.sets)
             delay = self.dice.uniform(0.01, 0.09) * self.seconds
             time.sleep(delay)
             victim.kill()
@@ -73,7 +74,7 @@ class Campaign:
             self.kills, attempts = self.kills + 1, attempts + 1
             assert attempts < 10 * (kills + 5), "killed too early ever to get on"
         else:
-            assert self.server.start(folder / "tiny.yaml", *SMALL).wait() == 0
+            assert self.server.start(folder / "tiny.yaml", *self.sets).wait() == 0
         self.suites += 1
         return folder
 
@@ -96,9 +97,12 @@ class Campaign:
         return f"{self.kills} kills, {len(self.steps)} of them resumed in {self.suites - 1} suites, at steps {bars}"
 
 
-@pytest.mark.parametrize("kills", [40, pytest.param(NIGHTLY, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])])
-def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills):
-    campaign = Campaign(server, tmp_path / f"kills-{kills}")
+@pytest.mark.parametrize(
+    ("kills", "epochs"),
+    [(40, 2), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
+)
+def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills, epochs):
+    campaign = Campaign(server, tmp_path / f"kills-{kills}", epochs)
     kinds = {path.name.partition("-")[0] for path in (tmp_path / f"kills-{kills}" / "suite-0" / "runs").iterdir()}
     assert len(kinds) == 9, kinds
     campaign.run(kills)

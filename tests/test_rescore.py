@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import calls
 import numpy as np
 import pytest
 import torch
@@ -16,8 +17,6 @@ from ltbench.checkpoints import save_final
 from ltbench.errors import LtbenchError
 from ltbench.scores import METRICS, TEST_LISTS, class_shift, figures
 from ltbench.tables import Options, load
-
-CASES = range(300)
 
 
 def random_record(case: int, classes: int | None = None) -> tuple[record.Record, np.ndarray, np.ndarray]:
@@ -36,7 +35,7 @@ def random_record(case: int, classes: int | None = None) -> tuple[record.Record,
     return made, true, guess
 
 
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_metrics_are_scikit_learns(case):
     made, true, guess = random_record(case)
     there = sorted(set(true))
@@ -50,7 +49,7 @@ def test_metrics_are_scikit_learns(case):
         assert figures(made, None, metric)["score"] == pytest.approx(100 * expected[metric]), metric
 
 
-@pytest.mark.parametrize("case", range(60))
+@calls.cases(60)
 def test_a_shifted_test_set_is_that_of_weighted_images(case):
     made, true, guess = random_record(case)
     name = TEST_LISTS[1 + case % (len(TEST_LISTS) - 1)]

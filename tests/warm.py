@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -91,19 +92,34 @@ class Server:
         return Process(self, self.ask({"suite": str(suite), "sets": sets, **task}))
 
     def command(
-        self, *words: str | Path, cwd: Path, out: str | Path = os.devnull, err: str | Path = os.devnull, **env: str
+        self,
+        *words: str | Path,
+        cwd: Path,
+        out: str | Path = os.devnull,
+        err: str | Path = os.devnull,
+        file_size: int | None = None,
+        **env: str,
     ) -> Process:
-        """Start `ltbench ...` in a process group of its own; what it says goes to the files out and err."""
+        """Start `ltbench ...` in a process group of its own; what it says goes to the files out and err.
+
+        file_size: no file may grow beyond so many bytes, as on a full disk.
+        """
         # it may not see the terminal, the home or the data of who tests
         clean = {key: value for key, value in os.environ.items() if key not in ("LTBENCH_DATA", "COLUMNS", "RANK")}
-        given = {"words": list(map(str, words)), "cwd": str(cwd), "out": str(out), "err": str(err)}
+        given = {
+            "words": list(map(str, words)),
+            "cwd": str(cwd),
+            "out": str(out),
+            "err": str(err),
+            "file_size": file_size,
+        }
         return Process(self, self.ask({**given, "env": {**clean, **env}}))
 
-    def run(self, *words: str | Path, cwd: Path = HERE, **env: str) -> subprocess.CompletedProcess[str]:
-        """`ltbench ...`, and what it said."""
+    def run(self, *words: str | Path, cwd: Path = HERE, **more: Any) -> subprocess.CompletedProcess[str]:
+        """`ltbench ...`, and what it said; more: see command()."""
         with tempfile.TemporaryDirectory() as folder:
             files = Path(folder) / "out", Path(folder) / "err"
-            code = self.command(*words, cwd=cwd, out=files[0], err=files[1], **env).wait()
+            code = self.command(*words, cwd=cwd, out=files[0], err=files[1], **more).wait()
             return subprocess.CompletedProcess(words, code, *(path.read_text(encoding="utf-8") for path in files))
 
 
@@ -159,10 +175,12 @@ def guarded(work: Callable[[], int]) -> int:
         sys.stderr.flush()
 
 
-def command(words: list[str], cwd: str, out: str, err: str, env: Mapping[str, str]) -> int:
+def command(words: list[str], cwd: str, out: str, err: str, file_size: int | None, env: Mapping[str, str]) -> int:
     """`ltbench ...`: its exit code."""
     from ltbench import cli
 
+    if file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     for number, path in enumerate((os.devnull, out, err)):
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(opened, number)
