@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -162,6 +163,20 @@ def test_the_plan_of_what_is_not_done_in_words(server, good, tmp_path):
     assert line(done.stdout, "crt")[:2] == ["1", "5"]
     assert "2 runs, 2 to do; at most " in done.stdout and "ride" not in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"], "a plan writes nothing"
+
+
+@pytest.mark.parametrize("label", ["ce", "crt"])
+def test_a_deleted_record_is_made_again_alone_with_the_same_numbers(server, good, tmp_path, label):
+    """Of a run that another starts from, and of one that starts from another."""
+    shutil.copytree(good.folder, tmp_path, dirs_exist_ok=True)
+    before = records(tmp_path / "results" / "tiny")
+    (tmp_path / "results" / "tiny" / f"{before[label, 0].stem}.json").unlink()
+    again = server.run("run", "tiny.yaml", "--jobs", "2", "--data", good.data, *SETS, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert re.findall(r"^(.*) s0: start ", again.stderr, re.MULTILINE) == [label]
+    after = records(tmp_path / "results" / "tiny")
+    assert {row: found.fixed() for row, found in after.items()} == {row: r.fixed() for row, r in before.items()}
+    assert after[label, 0].volatile != before[label, 0].volatile and again.stdout == good.done.stdout
 
 
 # A run in which some goes wrong

@@ -15,7 +15,7 @@ METHODS = "ce, tau_norm, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}
 
 def words(folder: Path, data: Path, *more: str) -> list[str]:
     where = ["--results", str(folder / "results"), "--runs", str(folder / "runs"), "--data", str(data)]
-    return ["run", str(folder / "tiny.yaml"), "--device", "cpu", *where, *more]
+    return ["run", str(folder / "tiny.yaml"), "--device", "cpu", "--set", "recipe.epochs=1", *where, *more]
 
 
 def two(server: warm.Server, folder: Path, data: Path, *more: str) -> tuple[list[int], str]:
