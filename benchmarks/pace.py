@@ -129,12 +129,12 @@ def _ours(loop: Loop, window: _Window) -> None:
     """ltbench's own trainer, for as long as it is asked."""
     import torch
 
-    from ltbench import graph, runs
+    from ltbench import graph, machine
     from ltbench.data.draws import seed_of
     from ltbench.recipe import Recipe
     from ltbench.trainer import Fit
 
-    accelerator = runs.make_accelerator(loop.device, loop.precision)
+    accelerator = machine.make_accelerator(loop.device, loop.precision)
     data = images(loop.times).to(accelerator.device)
     torch.manual_seed(seed_of(0, "init"))
     method = build(loop.method, data.counts.cpu()).to(accelerator.device).to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ltbench import graph, plan, runs, suite
+from ltbench import graph, machine, plan, runs, suite
 from ltbench.data.memory import Images
 from ltbench.data.spec import data_folder
 from ltbench.evaluate import evaluate
@@ -55,12 +55,13 @@ def main() -> None:
     jobs = asked.jobs or (2 if asked.device == "cpu" else 1)
     print(f"\n{total / 3600:.1f} hours of one {'core' if asked.device == 'cpu' else 'GPU'}", end="")
     print(f"; {total / 3600 / jobs:.1f} with {jobs} jobs" if jobs > 1 else "")
-    print(f"{runs.cpu_name() if asked.device == 'cpu' else torch.cuda.get_device_name()}; commit {runs.commit()[0]}")
+    device = machine.cpu_name() if asked.device == "cpu" else torch.cuda.get_device_name()
+    print(f"{device}; commit {machine.commit()[0]}")
 
 
 def cost(spec: RunSpec, made: Plan, folder: Path, device: str, steps: int) -> tuple[float, float]:
     """(images a second in training, seconds of the whole run) of one run."""
-    accelerator = runs.make_accelerator(device, spec.recipe.precision)
+    accelerator = machine.make_accelerator(device, spec.recipe.precision)
     dataset = runs.on_device(spec, folder, str(accelerator.device))
     train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
     method = untrained(spec, made, train, accelerator)

@@ -31,9 +31,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps a window (default: 8 on a CPU, 200 on a GPU)")
     asked = parser.parse_args()
     steps = asked.steps or (200 if asked.device == "cuda" else 8)
-    from ltbench import runs
+    from ltbench import machine
 
-    print(f"{runs.cpu_name()}; {', '.join(f'{k} {v}' for k, v in runs.versions().items())}; commit {runs.commit()[0]}")
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
+    print(f"{machine.cpu_name()}; {versions}; commit {machine.commit()[0]}")
     print(f"load average before: {os.getloadavg()[0]:.1f} (two-thread rates mean something on a quiet machine only)")
     (on_a_gpu if asked.device == "cuda" else on_a_cpu)(asked.windows, steps)
 

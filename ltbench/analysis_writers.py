@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, Estimate
 from .record import write_atomically
-from .writers import STYLES, _booktabs, _csv_value, _markdown_line, latex, plain, visible_json
+from .writers import STYLES, booktabs, csv_value, latex, markdown_line, plain, visible_json
 
 HardNegative = Literal["to_many", "top_confusers", "confusers", "like_many"]
 FORMATS = ("text", "md", "latex", "csv", "json")
@@ -169,7 +169,7 @@ def _markdown(block: AnalysedBlock) -> str:
         align = ("left", *("right",) * len(PARTS))
         body = tabulate(cells, [write(panel.first), *PARTS], tablefmt="github", disable_numparse=True, colalign=align)
         parts += [write(panel.title), body]
-    parts.append("  \n".join(map(_markdown_line, [*confused(block), *notes(block)])))
+    parts.append("  \n".join(map(markdown_line, [*confused(block), *notes(block)])))
     return "\n\n".join(parts) + "\n"
 
 
@@ -178,7 +178,7 @@ def _latex(block: AnalysedBlock) -> str:
     parts = [f"% {plain(line)}" for line in about]
     for panel in panels(block):
         cells = [[latex(label), *map(latex, line)] for label, line in panel.lines]
-        table = _booktabs(cells, [latex(panel.first), *PARTS], ["left", *["right"] * len(PARTS)])
+        table = booktabs(cells, [latex(panel.first), *PARTS], ["left", *["right"] * len(PARTS)])
         parts += [f"% {plain(panel.title)}", table]
     return "\n".join(parts) + "\n"
 
@@ -216,7 +216,7 @@ def _csv(blocks: Sequence[AnalysedBlock]) -> str:
     writer.writeheader()
     for block in blocks:
         start = {key: block[key] for key in ("suite", "data", "backbone", "recipe")}
-        writer.writerows({key: _csv_value(value) for key, value in (start | line).items()} for line in _flat(block))
+        writer.writerows({key: csv_value(value) for key, value in (start | line).items()} for line in _flat(block))
     return out.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,25 +67,29 @@ def toy(counts: tuple[int, ...], seed: int) -> Images:
 
 
 class Trials:
-    """One method on toy data, with the parents it needs, each trained once."""
+    """One method on toy data, with the parents it needs, each trained once; once for all that share `trained`."""
 
-    def __init__(self, ref: Ref) -> None:
+    def __init__(self, ref: Ref, trained: dict[str, Method] | None = None) -> None:
         self.ref = replace(ref, options=registry.resolve(ref.method, ref.options))
         self.cls = registry.get(ref.method)
         self.train, self.test = toy((24, 14, 8, 4, 3), 0), toy((6,) * CLASSES, 1)
         self.accelerator = Accelerator(cpu=True)
+        self.trained = {} if trained is None else trained
         self.parents = self._parents(LEARN)
         self.recipe = self._recipe(RECIPE)
 
     def _parents(self, recipe: Recipe) -> dict[str, Method]:
         parents = {}
         for role, asked in self.cls.needs(self.ref.options).items():
-            other = Trials(replace(asked, seed=0))
+            other = Trials(replace(asked, seed=0), self.trained)
             lacking = set(asked.wants) - set(other.cls.offers(other.ref.options))
             _need(not lacking, f"{role} must offer {', '.join(lacking)}, which {asked.method} does not")
-            method = other.fresh(asked.seed)
-            other.fit(method, other.cls.recipe(recipe, other.ref.options), asked.seed)
-            parents[role] = method.requires_grad_(False).eval()
+            key = repr((asked.method, registry.canonical(other.ref.options), asked.seed, recipe))
+            if key not in self.trained:
+                method = other.fresh(asked.seed)
+                other.fit(method, other.cls.recipe(recipe, other.ref.options), asked.seed)
+                self.trained[key] = method.requires_grad_(False).eval()
+            parents[role] = self.trained[key]
         return parents
 
     def _recipe(self, base: Recipe) -> Recipe:
@@ -231,14 +236,28 @@ def resumed(trials: Trials) -> None:
     """Stopped at every step and resumed in a fresh process' stead, it ends in the same weights."""
     whole = trials.fresh()
     steps = trials.fit(whole).progress.step
-    for stop in range(1, steps):
-        progress, tensors = stopped(trials, stop)
+    for progress, tensors in checkpoints(trials, whole)[:-1]:
+        stop = progress.step
         torch.manual_seed(stop)
         again = trials.fresh()
         again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
         optimizer = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
         trials.fit(again, progress=progress, optimizer_state=optimizer)
         _need(same(state(again), state(whole)), f"stopped at step {stop} of {steps} and resumed, it ends otherwise")
+
+
+def checkpoints(trials: Trials, whole: Method) -> list[tuple[Progress, dict[str, Tensor]]]:
+    """Where a run stands after each step, and the tensors of its checkpoint there; it must end as `whole` did."""
+    kept: list[tuple[Progress, dict[str, Tensor]]] = []
+
+    def after_step(fit: Fit) -> None:
+        tensors = {key: value.clone() for key, value in fit.snapshot().items()}
+        kept.append((deepcopy(fit.progress), tensors))
+
+    method = trials.fresh()
+    trials.fit(method, after_step=after_step)
+    _need(same(state(method), state(whole)), "saved after every step, it ends otherwise")
+    return kept
 
 
 def stopped(trials: Trials, stop: int, recipe: Recipe | None = None, **more: Any) -> tuple[Progress, dict[str, Tensor]]:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from . import runs
+from . import machine, runs
 from .claims import Claims
 from .errors import LtbenchError, told
 from .leases import Holder
@@ -96,16 +96,16 @@ def _here(
 
     The first process claims the runs, and the others do as it says.
     """
-    runs.make_accelerator(settings.device, "fp32")  # the processes find each other
+    machine.make_accelerator(settings.device, "fp32")  # the processes find each other
     # another runner may have ended a run between two processes' looks at what is left
-    todo = [plan[key] for key in runs.agreed([spec.key for spec in todo])]
+    todo = [plan[key] for key in machine.agreed([spec.key for spec in todo])]
     claims = Claims(todo, settings) if os.environ.get("RANK", "0") == "0" else None
     ended: dict[str, Status] = {}
     waiting, seen = list(todo), set[str]()
     try:
         while waiting:
             for spec in _ready_among(waiting):
-                answer = runs.agreed(claims.take(spec) if claims else None)
+                answer = machine.agreed(claims.take(spec) if claims else None)
                 if isinstance(answer, Holder):
                     if spec.key not in seen:
                         report(_elsewhere(spec, answer))
@@ -123,7 +123,7 @@ def _here(
                 break
             else:  # others are at all of them
                 time.sleep(LOOK)
-                if runs.agreed(bool(stop)):
+                if machine.agreed(bool(stop)):
                     break
     except Interrupted:
         pass

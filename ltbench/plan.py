@@ -193,7 +193,7 @@ class _Visitor:
         if len(trail) > 20:
             raise LtbenchError(f"{self.where}: more than 20 runs need one another: {label}")
         self.visits += 1
-        if self.visits > MOST:  # ensembles of ensembles of ensembles: it would take minutes to count them
+        if self.visits > MOST:  # many of many of many: it would take minutes to count them
             raise LtbenchError(f"{self.where}: more than {MOST} runs are needed for one")
         parents = {}
         for role, asked in self._ask(ref.method, "needs", ref.options).items():

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import platform
-import resource
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
 
-from . import backbones, checkpoints, registry
+from . import backbones, checkpoints, machine, registry
 from . import record as records
 from .data.dataset import Dataset, open_dataset
 from .data.draws import seed_of
@@ -36,8 +29,6 @@ from .plan import RunSpec
 from .recipe import ADAPTER
 from .record import Record, Status
 from .trainer import DivergedError, Fit, Interrupted, Progress
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -231,7 +222,7 @@ class _Run:
         """Train and evaluate; the fields of the record that come of it."""
         spec = self.spec
         self.tell("started", f"start {spec.label} seed {spec.ref.seed}")
-        accelerator = make_accelerator(self.settings.device, spec.recipe.precision)
+        accelerator = machine.make_accelerator(self.settings.device, spec.recipe.precision)
         if accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         dataset = on_device(spec, self.settings.data, str(accelerator.device))
@@ -321,18 +312,10 @@ class _Run:
 
     def volatile(self) -> dict[str, Any]:
         """The record's volatile part, but for its times of day."""
-        cuda = self.settings.device == "cuda"
-        peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_memory_mb()
         return {
             "seconds": self.progress.seconds,
             "images_per_second": self.images / self.seconds if self.seconds else 0.0,
-            "peak_memory_mb": peak,
-            "host": platform.node(),
-            "device": torch.cuda.get_device_name() if cuda else f"{self.settings.device}: {cpu_name()}",
-            "threads": torch.get_num_threads(),
-            "world_size": int(os.environ.get("WORLD_SIZE", "1")),
-            "versions": versions(),
-            **dict(zip(("commit", "clean"), commit(), strict=True)),
+            **machine.facts(self.settings.device),
             "notes": self.notes,
         }
 
@@ -372,22 +355,6 @@ def construct(spec: RunSpec, train: Images, accelerator: Accelerator) -> Method:
     return method.to(device).to(memory_format=torch.channels_last)
 
 
-def make_accelerator(device: str, precision: str) -> Accelerator:
-    """Accelerate for this device and precision; runs of one process may differ in both."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    if device == "cuda":
-        torch.backends.cudnn.deterministic = True  # a resumed run equals an uninterrupted one to the bit
-        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
-
-
-def agreed(value: T) -> T:
-    """What the first of the processes that train together has; the others wait for it."""
-    box = [value]
-    broadcast_object_list(box)
-    return box[0]
-
-
 @lru_cache(maxsize=4)  # a suite of many draws has more sets than a device may hold
 def _opened(data: Any, folder: Path, device: str) -> Dataset:
     return open_dataset(data, folder).to(torch.device(device))
@@ -399,45 +366,3 @@ def on_device(spec: RunSpec, folder: Path, device: str) -> Dataset:
     if dataset.fingerprints != spec.identity.fingerprints:
         raise LtbenchError(f"{spec.data.label} has changed since the plan was made: its fingerprints differ")
     return dataset
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has held, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-@cache
-def cpu_name() -> str:
-    """The processor, as the system calls it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """What could change a run's bits."""
-    from importlib.metadata import version
-
-    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "accelerate", "ltbench")}
-
-
-@cache
-def commit() -> tuple[str, bool]:
-    """(commit of the checkout that this code is, whether it is clean, results/ aside); ("", False) without one."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, encoding="utf-8", check=True
-        ).stdout.strip()
-
-    try:
-        top = git("rev-parse", "--show-toplevel")
-        if Path(top) != here.parent:
-            return "", False
-        return git("rev-parse", "HEAD"), not git("status", "--porcelain", "--", f"{top}", f":(exclude){top}/results")
-    except (OSError, subprocess.CalledProcessError):
-        return "", False

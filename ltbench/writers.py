@@ -40,10 +40,10 @@ def _block(rows: Sequence[TableRow], kind: str, options: Options) -> str:
     align = ["left"] + ["right"] * (len(columns) - 1)
     if kind == "latex":
         about = [name, "needs the package booktabs", *notes]
-        return "\n".join([*(f"% {plain(line)}" for line in about), _booktabs(cells, titles, align)]) + "\n"
+        return "\n".join([*(f"% {plain(line)}" for line in about), booktabs(cells, titles, align)]) + "\n"
     body = tabulate(cells, titles, tablefmt=style, disable_numparse=True, colalign=align, preserve_whitespace=True)
     if kind == "md":
-        return f"**{write(name)}**\n\n{body}\n\n" + "  \n".join(map(_markdown_line, notes)) + "\n"
+        return f"**{write(name)}**\n\n{body}\n\n" + "  \n".join(map(markdown_line, notes)) + "\n"
     return f"<h2>{write(name)}</h2>\n{body}\n<p>{'<br>'.join(map(write, notes))}</p>\n"
 
 
@@ -68,7 +68,7 @@ def _code(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 
-def _markdown_line(text: str) -> str:
+def markdown_line(text: str) -> str:
     """The same at the beginning of a line, where some signs make a list, a quotation or a heading."""
     return re.sub(r"^(\d*)([>#+=.)-])", r"\1\\\2", markdown(text))
 
@@ -93,7 +93,7 @@ def latex(text: str) -> str:
     return re.sub(r"([-'?!])(?=[-'`])", r"\1{}", text)  # no ligatures
 
 
-def _booktabs(cells: Sequence[Sequence[str]], titles: Sequence[str], align: Sequence[str]) -> str:
+def booktabs(cells: Sequence[Sequence[str]], titles: Sequence[str], align: Sequence[str]) -> str:
     """A tabular of the booktabs package."""
     lines = [" & ".join(words) + r" \\" for words in (titles, *cells)]
     columns = "".join(side[0] for side in align)
@@ -144,13 +144,13 @@ def _flat(row: TableRow) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}_{part}": _csv_value(value[part]) for part in _NESTED[key] if part in value}
+            flat |= {f"{key}_{part}": csv_value(value[part]) for part in _NESTED[key] if part in value}
         elif key not in _NESTED:  # None where there is none
-            flat[key] = _csv_value(value)
+            flat[key] = csv_value(value)
     return flat
 
 
-def _csv_value(value: Any) -> Any:
+def csv_value(value: Any) -> Any:
     """A number as it is; text in one line, and kept from being a formula where a spreadsheet opens it."""
     if value is None:
         return ""

@@ -26,7 +26,12 @@ class Ensemble(Method):
 
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Ref]:
-        """Runs of their own at seed offsets 1000, 2000, ..., so that no two rows share one."""
+        """Runs of their own at seed offsets 1000, 2000, ..., so that no two rows share one. Raises ValueError.
+
+        Offsets add up: member 2 of the first ensemble of an ensemble would be member 1 of the second.
+        """
+        if options["base"].method == cls.name:
+            raise ValueError("base: an ensemble of ensembles is one of more networks; give its size")
         return {f"member{i + 1}": replace(options["base"], seed=1000 * (i + 1)) for i in range(options["size"])}
 
     @classmethod

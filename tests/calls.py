@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,37 @@ def ltbench(capsys: pytest.CaptureFixture[str], *words: str | Path) -> SimpleNam
         sys.argv = before
     said = capsys.readouterr()
     return SimpleNamespace(code=code or 0, out=said.out, err=said.err)
+
+
+def cases(number: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A test of so many generated cases, `case` being its number: as one test, which names the case that fails.
+
+    As tests of their own they would take longer to be counted and reported than to run.
+    """
+
+    def all_of(test: Callable[..., None]) -> Callable[..., None]:
+        @wraps(test)
+        def over_cases(**fixtures: Any) -> None:
+            for case in range(number):
+                try:
+                    test(case=case, **fixtures)
+                except Exception as error:
+                    error.add_note(f"case {case}")
+                    raise
+
+        signature = inspect.signature(test)
+        rest = [each for name, each in signature.parameters.items() if name != "case"]
+        over_cases.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+        return over_cases
+
+    return all_of
+
+
+def cold(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """`ltbench ...` from nothing, as a shell starts it: what it loads, and what it makes of the environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "ltbench", *map(str, words)], capture_output=True, text=True, env=os.environ | env
+    )
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, int]]:

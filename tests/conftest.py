@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
 
 import pytest
 import torch
+import victims
+import warm
 
-from ltbench import registry
+from ltbench import registry, runs
 from ltbench.data import glyphs
 
 
@@ -39,6 +43,28 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     glyphs.load(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def few_test_images() -> Iterator[None]:
+    """Two test images a class, where evaluation is not what is looked at: it would take most of the time."""
+    opened = runs._opened
+    victims.few_test_images()
+    yield
+    runs._opened = opened
+
+
+@pytest.fixture(scope="session")
+def server(glyph_cache: Path) -> Iterator[warm.Server]:
+    """Forks processes that have torch loaded: started by the first test that needs one."""
+    with warm.Server(glyph_cache) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def command(server: warm.Server) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`ltbench ...` in a process of its own, on a terminal of 80 columns."""
+    return partial(server.run, COLUMNS="80")
 
 
 @pytest.fixture

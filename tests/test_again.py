@@ -19,7 +19,7 @@ SMALL = ("data.head=3", "recipe.epochs=1")
 
 
 @pytest.fixture(scope="module")
-def complete(tmp_path_factory, glyph_cache):
+def complete(few_test_images, tmp_path_factory, glyph_cache):
     """A suite, some of it set, that is done."""
     folder = tmp_path_factory.mktemp("complete")
     made, where = tiny.make(folder, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(folder, glyph_cache)
@@ -42,21 +42,19 @@ def test_a_complete_suite_is_not_touched(complete, glyph_cache, capsys):
 
 
 def seconds(*command: str) -> float:
-    """What a command takes of a processor: the less of two times, since the machine may be busy."""
-    taken = []
-    for _ in range(2):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(taken)
+    """What a command takes of a processor."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_a_complete_suite_takes_a_second_over_importing_torch(complete, glyph_cache):
-    before = calls.tree(complete)
-    over = seconds("-m", "ltbench", *words(complete, glyph_cache)) - seconds("-c", "import torch")
-    print(f"{over:.2f} s over importing torch")
-    assert over <= 1.0
+    before, over = calls.tree(complete), []
+    while not over or (min(over) > 1.0 and len(over) < 3):  # the machine may be busy
+        over.append(seconds("-m", "ltbench", *words(complete, glyph_cache)) - seconds("-c", "import torch"))
+    print(f"{min(over):.2f} s over importing torch")
+    assert min(over) <= 1.0
     assert calls.tree(complete) == before
 
 
@@ -89,7 +87,7 @@ def test_a_table_of_ten_thousand_records(tmp_path):
     folder = make_records.write(tmp_path, rows, made, baseline=made[0].label)
     command = [sys.executable, "-m", "ltbench", "table", str(folder), "--format", "json"]
     first = subprocess.run(command, capture_output=True, check=True).stdout
-    took = seconds(*command[1:])
+    took = min(seconds(*command[1:]) for _ in range(2))
     print(f"{took:.1f} s of a processor")
     assert took < 5
     assert len(json.loads(first)) == 1000

@@ -14,7 +14,6 @@ import simulated_records as simulated
 from markdown_it import MarkdownIt
 from rich.console import Console
 from test_hostile import HOSTILE
-from test_table_command import command
 
 from ltbench import analysis, analysis_writers, blocks, decompose, figures, plots, record
 from ltbench.analysis import PARTS, QUANTITIES, analyze
@@ -310,7 +309,7 @@ def test_hostile_labels_are_shown_as_text(label, tmp_path):
 # The command
 
 
-def test_the_command_prints_writes_and_brings_no_torch(toy, tmp_path):
+def test_the_command_prints_and_writes_the_same_twice(command, toy, tmp_path):
     done = command("analyze", toy, "--runs", toy.parent / "runs", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     names = {"analysis.csv", "bias_variance.svg", "bias_variance.png"}
@@ -323,7 +322,7 @@ def test_the_command_prints_writes_and_brings_no_torch(toy, tmp_path):
         assert (tmp_path / "out/toy" / name).read_bytes() == (tmp_path / "again/toy" / name).read_bytes()
 
 
-def test_refused_records_are_named_and_the_exit_code_is_1(tmp_path):
+def test_refused_records_are_named_and_the_exit_code_is_1(command, tmp_path):
     results = simulated.write(tmp_path, draws=2, with_logits=False)
     bad = sorted((results / "toy").glob("ce-*-s1.json"))[0]
     bad.write_text(bad.read_text().replace('"seed": 1', '"seed": 2'))
@@ -337,7 +336,7 @@ def test_refused_records_are_named_and_the_exit_code_is_1(tmp_path):
     ("words", "said"),
     [(["--format", "html"], "unknown choice 'html'"), (["--format", "jsn"], "did you mean 'json'?")],
 )
-def test_a_users_mistake_is_one_message(toy, words, said):
+def test_a_users_mistake_is_one_message(command, toy, words, said):
     done = command("analyze", toy, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr and "Traceback" not in done.stderr

@@ -174,7 +174,7 @@ def test_files_of_one_run_that_changed_places_are_refused(tmp_path):
 # Where it is said
 
 
-def test_a_run_goes_on_from_the_older_one_and_says_so_in_its_log_and_record(tmp_path, glyph_cache):
+def test_a_run_goes_on_from_the_older_one_and_says_so_in_its_log_and_record(few_test_images, tmp_path, glyph_cache):
     (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3").runs.values()
     expected = runs.execute(spec, {}, tiny.settings(tmp_path / "whole", glyph_cache), lambda event: None)
     where, calls = tiny.settings(tmp_path / "broken", glyph_cache, checkpoint=0.0), iter(range(100))

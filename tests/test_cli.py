@@ -1,18 +1,22 @@
-"""The command line, as a user meets it: every command in a process of its own; long runs are shared between tests."""
+"""The command line, as a user meets it: every command in a process of its own; long runs are shared between tests.
+
+The processes are forked from one that has torch loaded (warm.py); those begun from nothing are in test_kill.py,
+test_tutorial.py and test_packaging.py.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
+import warm
 
 from ltbench import record, suite
 
@@ -52,23 +56,14 @@ class Dying(CE):
 '''
 
 
-def command(*words: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    # one run of it may not see the terminal, the home or the data of who tests
-    clean = {key: value for key, value in os.environ.items() if key not in ("LTBENCH_DATA", "COLUMNS", "RANK")}
-    return subprocess.run(
-        [sys.executable, "-m", "ltbench", *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, env=clean | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"} | env,
-    )  # fmt: skip
-
-
 def records(folder: Path) -> dict[tuple[str, int], record.Record]:
     found, refused = record.read_folder(folder)
     assert not refused
     return {(r.label, r.seed): r for r in found.values()}
 
 
-def rows(folder: Path, cwd: Path) -> dict[str, dict]:
-    done = command("table", folder, "--format", "json", cwd=cwd)
+def rows(server: warm.Server, folder: Path) -> dict[str, dict]:
+    done = server.run("table", folder, "--format", "json", cwd=folder)
     assert done.returncode == 0, done.stderr
     return {row["label"]: row for row in json.loads(done.stdout)}
 
@@ -92,25 +87,25 @@ SETS = ["--set", "recipe.epochs=1", "--set", "recipe.lr=0.05", "--set", "data.he
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory, glyph_cache):
+def good(server, tmp_path_factory, glyph_cache):
     """Two jobs, three rows, some values set, from an empty folder."""
     folder = tmp_path_factory.mktemp("good")
     tiny.write(folder, "ce, crt, ride: {experts: 2}")
-    done = command(
+    done = server.run(
         "run", "tiny.yaml", "--jobs", "2", "--data", glyph_cache, *SETS,
         cwd=folder,
     )  # fmt: skip
     return SimpleNamespace(folder=folder, done=done, data=glyph_cache)
 
 
-def test_a_run_writes_records_and_plan_and_shows_the_leaderboard(good):
+def test_a_run_writes_records_and_plan_and_shows_the_leaderboard(server, good):
     assert good.done.returncode == 0, good.done.stderr
     assert set(records(good.folder / "results" / "tiny")) == {("ce", 0), ("crt", 0), ("ride(experts=2)", 0)}
     plan = record.read_plan(good.folder / "results" / "tiny")
     assert [row.label for row in plan.rows] == ["ce", "crt", "ride(experts=2)"] and plan.baseline == "ce"
     for label in ("ce", "crt", "ride(experts=2)"):
         assert re.fullmatch(r"\d+\.\d", line(good.done.stdout, label)[1])
-    assert command("table", "results", cwd=good.folder).stdout == good.done.stdout
+    assert server.run("table", "results", cwd=good.folder).stdout == good.done.stdout
 
 
 def test_where_no_terminal_is_a_run_tells_one_line_an_epoch_and_no_colour(good):
@@ -145,8 +140,8 @@ def test_a_record_says_where_it_comes_from(good):
     assert ce.source and not ce.plugin and sum(ce.total) == 1240
 
 
-def test_the_plan_of_what_is_done(good):
-    done = command("plan", "tiny.yaml", "--data", good.data, *SETS, "--format", "json", cwd=good.folder)
+def test_the_plan_of_what_is_done(server, good):
+    done = server.run("plan", "tiny.yaml", "--data", good.data, *SETS, "--format", "json", cwd=good.folder)
     assert done.returncode == 0, done.stderr
     ce, crt, ride = json.loads(done.stdout)
     assert list(ce) == [
@@ -159,15 +154,29 @@ def test_the_plan_of_what_is_done(good):
     assert ce["train_macs"] > 0 and ce["seconds"] > 0
 
 
-def test_the_plan_of_what_is_not_done_in_words(good, tmp_path):
+def test_the_plan_of_what_is_not_done_in_words(server, good, tmp_path):
     tiny.write(tmp_path, "ce, crt, ride: {experts: 2}")
     picked = ["--only", "crt", "--seeds", "1", "--set", "seeds=[0, 1]"]
-    done = command("plan", "tiny.yaml", "--data", good.data, *picked, cwd=tmp_path, COLUMNS="100")
+    done = server.run("plan", "tiny.yaml", "--data", good.data, *picked, cwd=tmp_path, COLUMNS="100")
     assert done.returncode == 0, done.stderr
     assert line(done.stdout, "ce")[:2] == ["1", "2"] and "stage1 of crt" in done.stdout
     assert line(done.stdout, "crt")[:2] == ["1", "5"]
     assert "2 runs, 2 to do; at most " in done.stdout and "ride" not in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"], "a plan writes nothing"
+
+
+@pytest.mark.parametrize("label", ["ce", "crt"])
+def test_a_deleted_record_is_made_again_alone_with_the_same_numbers(server, good, tmp_path, label):
+    """Of a run that another starts from, and of one that starts from another."""
+    shutil.copytree(good.folder, tmp_path, dirs_exist_ok=True)
+    before = records(tmp_path / "results" / "tiny")
+    (tmp_path / "results" / "tiny" / f"{before[label, 0].stem}.json").unlink()
+    again = server.run("run", "tiny.yaml", "--jobs", "2", "--data", good.data, *SETS, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert re.findall(r"^(.*) s0: start ", again.stderr, re.MULTILINE) == [label]
+    after = records(tmp_path / "results" / "tiny")
+    assert {row: found.fixed() for row, found in after.items()} == {row: r.fixed() for row, r in before.items()}
+    assert after[label, 0].volatile != before[label, 0].volatile and again.stdout == good.done.stdout
 
 
 # A run in which some goes wrong
@@ -178,7 +187,7 @@ PICKED = [word for label in ("ce", "faulty", "tau_norm(base=faulty)", "exploding
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory, glyph_cache):
+def bad(server, tmp_path_factory, glyph_cache):
     """Some rows fail, one diverges, one seed and one row are not picked; then once more, with `faulty` mended."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "faults.py").write_text(FAULTY)
@@ -186,12 +195,12 @@ def bad(tmp_path_factory, glyph_cache):
     sets = ["--set", "recipe.epochs=1", "--set", "seeds=[0, 1]", "--set", "data.head=3"]
     words = ["run", "tiny.yaml", "--jobs", "1", "--data", glyph_cache, "--plugin", "faults.py", *sets, "--seeds", "0"]
     words += PICKED
-    first = command(*words, "--only", "dying", cwd=folder)
+    first = server.run(*words, "--only", "dying", cwd=folder)
     results = folder / "results" / "tiny"
-    before, shown = records(results), rows(results, folder)
-    second = command(*words, cwd=folder, MENDED="1")
+    before, shown = records(results), rows(server, results)
+    second = server.run(*words, cwd=folder, MENDED="1")
     return SimpleNamespace(
-        first=first, before=before, rows=shown, second=second, after=records(results), rows_after=rows(results, folder)
+        first=first, before=before, rows=shown, second=second, after=records(results), rows_after=rows(server, results)
     )
 
 
@@ -248,19 +257,19 @@ def test_run_again_it_runs_only_what_failed(bad):
 # What is refused before anything is trained
 
 
-def test_a_device_that_is_not_there(tmp_path, glyph_cache):
+def test_a_device_that_is_not_there(server, tmp_path, glyph_cache):
     if torch.cuda.is_available():
         pytest.skip("needs a machine without CUDA")
     tiny.write(tmp_path, "ce")
-    done = command("run", "tiny.yaml", "--data", glyph_cache, "--device", "cuda", cwd=tmp_path)
+    done = server.run("run", "tiny.yaml", "--data", glyph_cache, "--device", "cuda", cwd=tmp_path)
     refused(done, "error: --device cuda: torch sees no such device here")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
-def test_results_that_cannot_be_written(tmp_path, glyph_cache):
+def test_results_that_cannot_be_written(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
     (tmp_path / "taken").write_text("a file")
-    done = command("run", "tiny.yaml", "--data", glyph_cache, "--results", "taken", cwd=tmp_path)
+    done = server.run("run", "tiny.yaml", "--data", glyph_cache, "--results", "taken", cwd=tmp_path)
     refused(done, f"error: {tmp_path}/taken/tiny: cannot be written: ")
     assert not (tmp_path / "runs").exists() and (tmp_path / "taken").read_text() == "a file"
 
@@ -272,17 +281,17 @@ def test_results_that_cannot_be_written(tmp_path, glyph_cache):
         (["--precision", "fp16"], "recipe.precision: must be 'fp32' or 'bf16', got 'fp16'"),
     ],
 )
-def test_a_mistake_in_an_option_of_run(tmp_path, glyph_cache, words, message):
+def test_a_mistake_in_an_option_of_run(server, tmp_path, glyph_cache, words, message):
     tiny.write(tmp_path, "ce")
-    refused(command("run", "tiny.yaml", "--data", glyph_cache, *words, cwd=tmp_path), message)
+    refused(server.run("run", "tiny.yaml", "--data", glyph_cache, *words, cwd=tmp_path), message)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
 @pytest.mark.parametrize(
     "words", [["run"], ["run", "x.yaml", "--jobs", "0"], ["tabel"], ["table", "x", "--frmat", "md"]]
 )
-def test_what_is_no_command_line_at_all_is_exit_code_2(tmp_path, words):
-    done = command(*words, cwd=tmp_path)
+def test_what_is_no_command_line_at_all_is_exit_code_2(server, tmp_path, words):
+    done = server.run(*words, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "") and "Usage: " in done.stderr and "Traceback" not in done.stderr
 
 
@@ -293,8 +302,8 @@ def test_what_is_no_command_line_at_all_is_exit_code_2(tmp_path, words):
     "words",
     [[], ["run"], ["plan"], ["table"], ["doctor"], ["list"], ["show"], ["check"], ["data"], ["data", "show"]],
 )
-def test_help_names_every_option_and_fits(tmp_path, words):
-    done = command(*words, "--help", cwd=tmp_path, COLUMNS="100")
+def test_help_names_every_option_and_fits(server, tmp_path, words):
+    done = server.run(*words, "--help", cwd=tmp_path, COLUMNS="100")
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("Usage: ")
     assert max(map(len, done.stdout.splitlines())) <= 100
     options = {
@@ -311,9 +320,9 @@ def test_help_names_every_option_and_fits(tmp_path, words):
             assert re.search(rf"^  {name}  +[A-Z]", done.stdout, re.MULTILINE), name
 
 
-def test_methods_are_listed_with_a_plugins(tmp_path):
+def test_methods_are_listed_with_a_plugins(server, tmp_path):
     (tmp_path / "faults.py").write_text(FAULTY)
-    done = command("list", "methods", "--format", "json", "--plugin", "faults.py", cwd=tmp_path)
+    done = server.run("list", "methods", "--format", "json", "--plugin", "faults.py", cwd=tmp_path)
     found = {item["name"]: item for item in json.loads(done.stdout)}
     assert all(list(item) == ["name", "paper", "summary", "options", "origin"] for item in found.values())
     assert list(found) == sorted(found) and {"ce", "ride", "faulty"} < set(found)
@@ -324,28 +333,28 @@ def test_methods_are_listed_with_a_plugins(tmp_path):
 
 
 @pytest.mark.parametrize(("what", "name"), [("datasets", "glyphs_lt"), ("backbones", "resnet32"), ("suites", "quick")])
-def test_each_kind_is_listed_in_words_and_in_json(tmp_path, what, name):
-    shown = command("list", what, cwd=tmp_path)
+def test_each_kind_is_listed_in_words_and_in_json(server, tmp_path, what, name):
+    shown = server.run("list", what, cwd=tmp_path)
     assert shown.returncode == 0 and re.search(rf"^{name} +\S", shown.stdout, re.MULTILINE), shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 80
-    listed = json.loads(command("list", what, "--format", "json", cwd=tmp_path).stdout)
+    listed = json.loads(server.run("list", what, "--format", "json", cwd=tmp_path).stdout)
     assert all(item["name"] and item["summary"] for item in listed)
     assert name in [item["name"] for item in listed]
 
 
-def test_a_kind_that_is_not_there(tmp_path):
-    refused(command("list", "method", cwd=tmp_path), "list: unknown choice 'method'; did you mean 'methods'?")
+def test_a_kind_that_is_not_there(server, tmp_path):
+    refused(server.run("list", "method", cwd=tmp_path), "list: unknown choice 'method'; did you mean 'methods'?")
 
 
-def test_a_method_is_shown_with_its_options(tmp_path):
-    done = command("show", "ride_distill", cwd=tmp_path)
+def test_a_method_is_shown_with_its_options(server, tmp_path):
+    done = server.run("show", "ride_distill", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.startswith("ride_distill  (ltbench.methods.ride_distill.RIDEDistill")
     assert re.search(r"^strength +.*1\.0", done.stdout, re.MULTILINE)
     assert re.search(r"^teacher +method +", done.stdout, re.MULTILINE)
 
 
-def test_a_suite_is_shown_with_its_defaults_and_can_be_read_again(tmp_path):
-    done = command("show", "quick", cwd=tmp_path, COLUMNS="200")
+def test_a_suite_is_shown_with_its_defaults_and_can_be_read_again(server, tmp_path):
+    done = server.run("show", "quick", cwd=tmp_path, COLUMNS="200")
     assert done.returncode == 0 and "momentum: 0.9" in done.stdout and "nesterov: true" in done.stdout
     (tmp_path / "again.yaml").write_text(done.stdout)
     again, shipped = (suite.read(name) for name in (str(tmp_path / "again.yaml"), "quick"))
@@ -353,9 +362,9 @@ def test_a_suite_is_shown_with_its_defaults_and_can_be_read_again(tmp_path):
         assert getattr(again, what) == getattr(shipped, what), what
 
 
-def test_the_data_of_a_suite(tmp_path, glyph_cache):
+def test_the_data_of_a_suite(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
-    done = command("data", "show", "tiny.yaml", "--data", glyph_cache, "--format", "json", cwd=tmp_path)
+    done = server.run("data", "show", "tiny.yaml", "--data", glyph_cache, "--format", "json", cwd=tmp_path)
     (found,) = json.loads(done.stdout)
     assert list(found) == ["name", "classes", "train", "test", "counts", "groups", "fingerprint"]
     assert found["name"] == "glyphs_lt(imbalance=3, head=9)" and found["classes"] == len(found["counts"]) == 62
@@ -364,9 +373,9 @@ def test_the_data_of_a_suite(tmp_path, glyph_cache):
     assert found["groups"] == {"many": 0, "medium": 0, "few": 62}, "fewer than 10 images each"
 
 
-def test_the_data_in_words_from_the_place_that_the_environment_names(tmp_path, glyph_cache):
+def test_the_data_in_words_from_the_place_that_the_environment_names(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
     words = ["data", "show", "tiny.yaml", "--set", "data.imbalance=9"]
-    done = command(*words, cwd=tmp_path, LTBENCH_DATA=str(glyph_cache), XDG_CACHE_HOME=str(tmp_path))
+    done = server.run(*words, cwd=tmp_path, LTBENCH_DATA=str(glyph_cache), XDG_CACHE_HOME=str(tmp_path))
     assert done.returncode == 0 and [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
     assert done.stdout.startswith("glyphs_lt(imbalance=9, head=9)\n  62 classes (0 many, 0 medium, 62 few), ")

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 from make_records import make, row, write
-from test_table_command import command
 
 from ltbench import record
 from ltbench.compare import Comparison, bootstrap, compare, lines
@@ -140,7 +139,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(seeds):
 # By the command line
 
 
-def test_the_command_tells_it_in_80_columns(two):
+def test_the_command_tells_it_in_80_columns(command, two):
     done = command("compare", "ride(experts=3)", "ce", two)
     assert done.returncode == 0 and done.stderr == ""
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -148,19 +147,19 @@ def test_the_command_tells_it_in_80_columns(two):
     assert "seed 0: only A right 3, only B right 2; McNemar: mid-p 0.69, exact 1" in done.stdout
 
 
-def test_the_command_prints_json(two):
+def test_the_command_prints_json(command, two):
     done = command("compare", "ride(experts=3)", "ce", two, "--format", "json")
     assert json.loads(done.stdout) == compared(two, "ride(experts=3)", "ce")
 
 
-def test_a_mistake_is_one_message(two):
+def test_a_mistake_is_one_message(command, two):
     done = command("compare", "ride(experts=2)", "ce", two)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: compare: unknown row 'ride(experts=2)'; did you mean 'ride(experts=3)'?")
     assert command("compare", "ride(experts=3)", "ce", two, "--format", "csv").returncode == 2
 
 
-def test_a_bad_record_is_told_and_the_exit_code_is_1(tmp_path):
+def test_a_bad_record_is_told_and_the_exit_code_is_1(command, tmp_path):
     made = [predicted(label, seed, (9, 5, seed)) for label in ("ce", "bbn") for seed in (0, 1)]
     folder = write(tmp_path, [row(made[:2]), row(made[2:])], made)
     bad = folder / f"{made[0].stem}.json"
@@ -170,7 +169,7 @@ def test_a_bad_record_is_told_and_the_exit_code_is_1(tmp_path):
     assert "Seed 0: not complete in both" in done.stdout
 
 
-def test_names_steer_nothing(tmp_path):
+def test_names_steer_nothing(command, tmp_path):
     name = "ce \x1b[31m\u202e"
     made = [predicted(name, 0, (9, 5, 1), method="ce"), predicted("bbn", 0, (9, 5, 2))]
     write(tmp_path, [row(made[:1]), row(made[1:])], made)

@@ -1,8 +1,10 @@
 """The contract of DESIGN section 8 over every registered method, and over the variants that stress the interface."""
 
+from functools import cache
+
 import pytest
 
-from ltbench import contract, labels, registry
+from ltbench import Method, contract, labels, registry
 
 VARIANTS = [
     "ce(head=cosine)",
@@ -22,9 +24,9 @@ VARIANTS = [
 
 @pytest.fixture(scope="module")
 def trials():
-    """One set of trials per label: parents are trained once, not once for each test."""
-    made: dict[str, contract.Trials] = {}
-    return lambda label: made.setdefault(label, contract.Trials(labels.parse(label)))
+    """One set of trials per label: parents are trained once, not once for each test or label."""
+    parents: dict[str, Method] = {}
+    return cache(lambda label: contract.Trials(labels.parse(label), parents))
 
 
 @pytest.mark.parametrize("test", contract.TESTS)

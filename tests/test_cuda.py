@@ -1,10 +1,12 @@
 """What only a GPU can say: recorded steps against eager ones, no waiting inside an epoch, several runs at once."""
 
+from functools import cache
+
 import pytest
 import torch
 from accelerate import Accelerator
 
-from ltbench import contract, graph, labels, runs
+from ltbench import contract, graph, labels, machine
 from ltbench.recipe import Recipe
 from ltbench.trainer import Fit, Progress
 
@@ -17,13 +19,12 @@ LABELS = ["ce", "ldam_drw", "bbn", "ride(experts=3)", "ride_distill"]
 
 @pytest.fixture(scope="module")
 def trials():
-    made: dict[str, contract.Trials] = {}
-    return lambda label: made.setdefault(label, contract.Trials(labels.parse(label)))
+    return cache(lambda label: contract.Trials(labels.parse(label)))
 
 
 def train(trials, precision="fp32", *, graphed, **more):
     """(method, progress, notes, tape) after training on the GPU."""
-    accelerator = runs.make_accelerator("cuda", precision)
+    accelerator = machine.make_accelerator("cuda", precision)
     notes: list[str] = []
     method = trials.fresh()
     method.parents = {role: parent.to("cuda") for role, parent in method.parents.items()}
@@ -67,7 +68,7 @@ def test_a_loss_that_waits_runs_eagerly_and_says_so(trials):
 
     method.__class__ = type("Waits", (type(method),), {"loss": loss})
     notes: list[str] = []
-    accelerator = runs.make_accelerator("cuda", "fp32")
+    accelerator = machine.make_accelerator("cuda", "fp32")
     data = on.train.to(torch.device("cuda"))
     Fit(method.to("cuda"), RECIPE, data, accelerator, 0, tape=graph.make_tape(accelerator), note=notes.append).run()
     assert len(notes) == 1

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
-import sys
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import calls
@@ -16,28 +11,13 @@ import pytest
 import tiny
 
 from ltbench import checkpoints, record, runs
-from ltbench.data.memory import Images
 
+pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.epochs=1", "recipe.batch_size=32")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def two_test_images_a_class():
-    """Evaluation is not what is looked at here, and would take most of the time."""
-    opened = runs._opened
-
-    def few(*given):
-        data = opened(*given)
-        test = data.test
-        return replace(data, test=Images(test.image[::10], test.label[::10], test.classes, test.norm))
-
-    runs._opened = cache(few)
-    yield
-    runs._opened = opened
-
-
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory, glyph_cache):
+def expected(few_test_images, tmp_path_factory, glyph_cache):
     """The record of the run, and the number of its steps, where there is room."""
     folder = tmp_path_factory.mktemp("room")
     (spec,) = tiny.make(folder, glyph_cache, "ce", *SMALL).runs.values()
@@ -139,16 +119,10 @@ def test_a_real_disk_with_that_many_kilobytes_left(tmp_path, glyph_cache, expect
         assert got.fixed() == expected
 
 
-def test_the_command_says_it_once(tmp_path, glyph_cache):
+def test_the_command_says_it_once(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
-    full = subprocess.run(
-        [
-            sys.executable, "-m", "ltbench", *the_run(tmp_path, glyph_cache), "--jobs", "1", "--checkpoint", "0",
-            "--device", "cpu",
-        ],
-        cwd=tmp_path, capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY)),
-    )  # fmt: skip
+    words = the_run(tmp_path, glyph_cache, "--jobs", "1", "--checkpoint", "0", "--device", "cpu")
+    full = server.run(*words, cwd=tmp_path, file_size=300_000)
     assert full.returncode == 1 and full.stderr.count("File too large") == 1 and "Traceback" not in full.stderr
     assert "ce s0: failed: " in full.stderr and "MiB needed" in full.stderr
     assert "failed" in full.stdout, "the table says so too"

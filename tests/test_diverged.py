@@ -13,6 +13,7 @@ import torch
 from ltbench import checkpoints, record, registry, runs
 from ltbench.trainer import Interrupted
 
+pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.batch_size=16")  # 2 epochs of 6 steps
 STEPS, PER_EPOCH = 12, 6
 VALUES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

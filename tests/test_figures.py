@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simulated_records
 from hostile_suite import hostile_suite
 from make_records import five, make, row, write
 from PIL import Image
@@ -114,6 +115,13 @@ def test_one_seed_has_no_interval(tmp_path):
     for name in ("compute", "tradeoff", "gain"):
         said = words(figures.inline(next(k for k in figures.KINDS if k.name == name), block))
         assert "one seed: no interval" in said and "95 %" not in said
+
+
+@pytest.mark.parametrize("name", ["gain", "compute", "tradeoff"])
+def test_of_draws_it_says_so(name, tmp_path):
+    (block,), _ = blocks.load(simulated_records.write(tmp_path, draws=2, with_logits=False), tmp_path / "runs")
+    said = words(figures.inline(next(kind for kind in figures.KINDS if kind.name == name), block))
+    assert "draws a row" in said and "seed" not in said, said
 
 
 def test_the_gain_is_that_of_the_scores(rich):

@@ -5,6 +5,7 @@ other weights. What only a GPU can say stands in test_cuda.py.
 """
 
 from contextlib import nullcontext
+from functools import cache
 
 import pytest
 import torch
@@ -46,8 +47,8 @@ class Refuses(Rerun):
 
 @pytest.fixture(scope="module")
 def trials():
-    made: dict[str, contract.Trials] = {}
-    return lambda label: made.setdefault(label, contract.Trials(labels.parse(label)))
+    parents: dict[str, Method] = {}
+    return cache(lambda label: contract.Trials(labels.parse(label), parents))
 
 
 def trained(trials, method=None, **more):
@@ -80,15 +81,21 @@ def test_a_step_is_recorded_anew_only_when_the_clock_answers_otherwise(trials, l
     assert (tape.recordings, tape.replays) == (recordings, replays)
 
 
+@pytest.fixture(scope="module")
+def whole(trials):
+    """BBN's weights, of a run that was not stopped."""
+    return trained(trials("bbn"))
+
+
 @pytest.mark.parametrize("stop", range(1, 5 * STEPS, 3))
-def test_resumed_it_trains_the_same_weights(trials, stop):
+def test_resumed_it_trains_the_same_weights(trials, whole, stop):
     on = trials("bbn")
     progress, tensors = contract.stopped(on, stop, recipe=RECIPE, tape=Rerun())
     again = on.fresh()
     again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
     optimizer = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
     resumed = trained(on, again, progress=progress, optimizer_state=optimizer, tape=Rerun())
-    assert contract.same(resumed, trained(on))
+    assert contract.same(resumed, whole)
 
 
 def test_where_nothing_can_be_recorded_steps_are_eager_and_it_is_said_once(trials):

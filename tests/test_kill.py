@@ -1,4 +1,7 @@
-"""A real process, killed for real in the middle of an epoch: the same command goes on, to the same bits."""
+"""A real process, killed for real in the middle of an epoch: the same command goes on, to the same bits.
+
+What is killed or signalled is started as a shell starts it; what only goes on or is compared with is forked (warm.py).
+"""
 
 import json
 import os
@@ -12,20 +15,20 @@ from pathlib import Path
 import psutil
 import pytest
 import tiny
+import warm
 
 
-def command(folder: Path, data: Path, *more: str) -> list[str]:
+def words(folder: Path, data: Path, *more: str) -> list[str]:
     return [
-        sys.executable, "-m", "ltbench", "run", str(folder / "tiny.yaml"), "--data", str(data), "--jobs", "1",
-        "--results", str(folder / "results"), "--runs", str(folder / "runs"), "--checkpoint", "0", "--device", "cpu",
-        *more,
+        "run", str(folder / "tiny.yaml"), "--data", str(data), "--jobs", "1", "--results", str(folder / "results"),
+        "--runs", str(folder / "runs"), "--checkpoint", "0", "--device", "cpu", *more,
     ]  # fmt: skip
 
 
 def start(folder: Path, data: Path, *more: str) -> subprocess.Popen[str]:
     with open(folder / "stderr.txt", "w") as told:
         return subprocess.Popen(
-            command(folder, data, *more),
+            [sys.executable, "-m", "ltbench", *words(folder, data, *more)],
             cwd=folder, stderr=told, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -62,8 +65,8 @@ def wait_for_step(folder: Path, process: subprocess.Popen[str], step: int) -> No
         time.sleep(0.01)
 
 
-def finish(folder: Path, data: Path) -> None:
-    done = subprocess.run(command(folder, data), cwd=folder, capture_output=True, text=True)
+def finish(server: warm.Server, folder: Path, data: Path) -> None:
+    done = server.run(*words(folder, data), cwd=folder)
     assert done.returncode == 0, done.stderr
 
 
@@ -76,21 +79,21 @@ def outcome(folder: Path) -> tuple[dict, bytes]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory, glyph_cache):
+def expected(server, tmp_path_factory, glyph_cache):
     folder = tmp_path_factory.mktemp("whole")
     tiny.write(folder, "ride: {experts: 2}")
-    finish(folder, glyph_cache)
+    finish(server, folder, glyph_cache)
     return outcome(folder)
 
 
-def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(tmp_path, glyph_cache, expected):
+def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(server, tmp_path, glyph_cache, expected):
     tiny.write(tmp_path, "ride: {experts: 2}")
     process = start(tmp_path, glyph_cache)
     wait_for_step(tmp_path, process, 2)
     os.killpg(process.pid, signal.SIGKILL)  # the worker too: nobody is left to tidy up
     process.wait()
     assert not list(tmp_path.glob("results/tiny/ride-*.json"))
-    finish(tmp_path, glyph_cache)
+    finish(server, tmp_path, glyph_cache)
     (log,) = tmp_path.glob("runs/ride-*/log.txt")
     (step,) = re.findall(r"resumed at step (\d+)", log.read_text())
     assert int(step) >= 2
@@ -106,7 +109,7 @@ def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(tmp_path, 
         (signal.SIGUSR1, 75),
     ],
 )
-def test_a_signal_stops_it_at_the_next_step_and_leaves_no_orphan(tmp_path, glyph_cache, expected, number, code):
+def test_a_signal_stops_it_at_the_next_step_and_leaves_no_orphan(server, tmp_path, glyph_cache, expected, number, code):
     tiny.write(tmp_path, "ride: {experts: 2}")
     process = start(tmp_path, glyph_cache)
     wait_for_step(tmp_path, process, 1)
@@ -114,7 +117,7 @@ def test_a_signal_stops_it_at_the_next_step_and_leaves_no_orphan(tmp_path, glyph
     assert process.wait(timeout=30) == code
     assert all_gone(process.pid, within=10)
     assert not list(tmp_path.glob("runs/*/lease-*")), "other runners may go on at once"
-    finish(tmp_path, glyph_cache)
+    finish(server, tmp_path, glyph_cache)
     assert outcome(tmp_path) == expected
 
 
@@ -130,19 +133,19 @@ def test_workers_do_not_outlive_their_parent(tmp_path, glyph_cache):
     assert gone, "a worker trained on without its parent"
 
 
-def test_a_second_run_does_nothing(tmp_path, glyph_cache):
+def test_a_second_run_does_nothing(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
-    finish(tmp_path, glyph_cache)
+    finish(server, tmp_path, glyph_cache)
     files = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
-    finish(tmp_path, glyph_cache)
+    finish(server, tmp_path, glyph_cache)
     assert files == {
         path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()
     }
 
 
-def test_a_dry_run_writes_nothing(tmp_path, glyph_cache):
+def test_a_dry_run_writes_nothing(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
-    done = subprocess.run([*command(tmp_path, glyph_cache), "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    done = server.run(*words(tmp_path, glyph_cache, "--dry-run"), cwd=tmp_path)
     assert done.returncode == 0 and "1 to do" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 

@@ -1,6 +1,6 @@
 """kill -9 at random times and at every file operation of a save: a fresh process goes on, to the same bits.
 
-Victims and heirs are processes of their own (victims.py), which take leases and save after every step.
+Victims and heirs are processes of their own (warm.py, victims.py), which take leases and save after every step.
 """
 
 from __future__ import annotations
@@ -15,21 +15,15 @@ from pathlib import Path
 
 import pytest
 import tiny
-import victims
+import warm
 
 from ltbench import checkpoints, contract, doctor, labels, registry
 
 KINDS = (
     "ce, ldam_drw, class_balanced, crt, lws, tau_norm, bbn, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
 )
-SMALL = ("data.head=3", "recipe.epochs=4", "recipe.batch_size=16")
+SMALL = ("data.head=3", "recipe.batch_size=16")
 NIGHTLY = int(os.environ.get("LTBENCH_KILLS", "500"))
-
-
-@pytest.fixture(scope="module")
-def server(glyph_cache):
-    with victims.Server(glyph_cache) as server:
-        yield server
 
 
 def bits(folder: Path) -> dict[str, object]:
@@ -53,8 +47,9 @@ def resumed(folder: Path) -> list[int]:
 class Campaign:
     """Suites of all kinds of methods, killed again and again until they are done."""
 
-    def __init__(self, server: victims.Server, folder: Path) -> None:
+    def __init__(self, server: warm.Server, folder: Path, epochs: int) -> None:
         self.server, self.folder, self.dice = server, folder, random.Random(folder.name)
+        self.sets = (*SMALL, f"recipe.epochs={epochs}")
         self.steps: list[int] = []  # of kills after which the run went on at a step above 0
         self.kills, self.suites = 0, 0
         begun = time.monotonic()
@@ -68,18 +63,18 @@ class Campaign:
         tiny.write(folder, KINDS)
         attempts = 0
         while len(resumed(folder)) < kills:
-            victim = self.server.start(folder / "tiny.yaml", *SMALL)
+            victim = self.server.start(folder / "tiny.yaml", *self.sets)
             delay = self.dice.uniform(0.01, 0.09) * self.seconds
             time.sleep(delay)
             victim.kill()
-            code = victim.end()
+            code = victim.wait()
             if code == 0:
                 break
             assert code == -9, f"a victim ended with {code} after {delay:.2f} s"
             self.kills, attempts = self.kills + 1, attempts + 1
             assert attempts < 10 * (kills + 5), "killed too early ever to get on"
         else:
-            assert self.server.start(folder / "tiny.yaml", *SMALL).end() == 0
+            assert self.server.start(folder / "tiny.yaml", *self.sets).wait() == 0
         self.suites += 1
         return folder
 
@@ -102,9 +97,12 @@ class Campaign:
         return f"{self.kills} kills, {len(self.steps)} of them resumed in {self.suites - 1} suites, at steps {bars}"
 
 
-@pytest.mark.parametrize("kills", [40, pytest.param(NIGHTLY, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])])
-def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills):
-    campaign = Campaign(server, tmp_path / f"kills-{kills}")
+@pytest.mark.parametrize(
+    ("kills", "epochs"),
+    [(40, 3), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
+)
+def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills, epochs):
+    campaign = Campaign(server, tmp_path / f"kills-{kills}", epochs)
     kinds = {path.name.partition("-")[0] for path in (tmp_path / f"kills-{kills}" / "suite-0" / "runs").iterdir()}
     assert len(kinds) == 9, kinds
     campaign.run(kills)
@@ -141,7 +139,7 @@ def whole(server, tmp_path_factory):
     """(what an uninterrupted run leaves, the file operations on its way)."""
     folder = tmp_path_factory.mktemp("whole")
     tiny.write(folder, "ce")
-    assert server.start(folder / "tiny.yaml", *ONE_EPOCH, trace=OWN).end() == 0
+    assert server.start(folder / "tiny.yaml", *ONE_EPOCH, trace=OWN).wait() == 0
     return bits(folder), (folder / "operations.txt").read_text().splitlines()
 
 
@@ -161,14 +159,14 @@ def killed_before(server, tmp_path, whole, number: int) -> list[int]:
     """
     expected, operations = whole
     tiny.write(tmp_path, "ce")
-    assert server.start(tmp_path / "tiny.yaml", *ONE_EPOCH, trace=OWN, die_at=number).end() == -9, operations[
+    assert server.start(tmp_path / "tiny.yaml", *ONE_EPOCH, trace=OWN, die_at=number).wait() == -9, operations[
         number - 1
     ]
     (run,) = tmp_path.glob("runs/*")
     key = next(iter(json.loads(next(run.glob("step-*/manifest.json"), run / "manifest.json").read_text()).values()))
     done, left = list(tmp_path.glob("results/tiny/ce-*.json")), checkpoints.load(run, key)
     assert done or left is None or not left[2], "what it can go on from is whole"
-    assert server.start(tmp_path / "tiny.yaml", *ONE_EPOCH).end() == 0
+    assert server.start(tmp_path / "tiny.yaml", *ONE_EPOCH).wait() == 0
     assert bits(tmp_path) == expected, f"killed before {operations[number - 1]}"
     assert done or not [*tmp_path.rglob("*step-*"), *tmp_path.rglob("lease-*")]
     assert all(doctor.STUMP.fullmatch(path.name) for path in tmp_path.rglob(".*"))

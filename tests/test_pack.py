@@ -58,29 +58,30 @@ def test_nothing_is_left_where_writing_fails(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dataset_cut_from_a_pack_is_the_same(tmp_path, glyph_cache):
+@pytest.fixture(scope="module")
+def glyph_pack(tmp_path_factory, glyph_cache):
+    """A data folder with a pack of what SPEC needs."""
+    folder, source = tmp_path_factory.mktemp("glyphs"), dataset.source_of("glyphs_lt", glyph_cache)
+    pack.write(source, dataset.rows_of([SPEC], source), pack.path_of(folder, "glyphs_lt"))
+    return folder
+
+
+def test_a_dataset_cut_from_a_pack_is_the_same(glyph_pack, glyph_cache):
     whole = open_dataset(SPEC, glyph_cache)
-    source = dataset.source_of("glyphs_lt", glyph_cache)
-    pack.write(source, dataset.rows_of([SPEC], source), pack.path_of(tmp_path, "glyphs_lt"))
-    packed = open_dataset(SPEC, tmp_path)
+    packed = open_dataset(SPEC, glyph_pack)
     assert packed.fingerprints == whole.fingerprints
     assert packed.counts == whole.counts
     assert packed.train.image.equal(whole.train.image) and packed.test.image.equal(whole.test.image)
 
 
-def test_a_pack_made_for_less_is_refused_by_name(tmp_path, glyph_cache):
-    source = dataset.source_of("glyphs_lt", glyph_cache)
-    path = pack.path_of(tmp_path, "glyphs_lt")
-    pack.write(source, dataset.rows_of([SPEC], source), path)
+def test_a_pack_made_for_less_is_refused_by_name(glyph_pack):
     with pytest.raises(LtbenchError, match=r"images of glyphs_lt\(imbalance=3, head=20\) are not in this pack"):
-        open_dataset(DataSpec("glyphs_lt", imbalance=3, head=20), tmp_path)
+        open_dataset(DataSpec("glyphs_lt", imbalance=3, head=20), glyph_pack)
 
 
-def test_runs_from_a_pack_have_the_same_keys(tmp_path, glyph_cache):
+def test_runs_from_a_pack_have_the_same_keys(tmp_path, glyph_pack, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, "ce")
-    source = dataset.source_of("glyphs_lt", glyph_cache)
-    pack.write(source, dataset.rows_of([SPEC], source), pack.path_of(tmp_path, "glyphs_lt"))
-    assert list(tiny.make(tmp_path, tmp_path, "ce").runs) == list(made.runs)
+    assert list(tiny.make(tmp_path, glyph_pack, "ce").runs) == list(made.runs)
 
 
 @pytest.fixture(scope="module")

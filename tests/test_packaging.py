@@ -80,18 +80,20 @@ def test_every_public_name_is_there() -> None:
 CALL = f"""
 import sys
 from ltbench.cli import main
-try:
-    main()
-except SystemExit as end:
-    print([name for name in {HEAVY} if name in sys.modules], end.code)
+for words in sys.argv[1:]:
+    sys.argv = ["ltbench", *words.split()]
+    try:
+        main()
+    except SystemExit as end:
+        print([name for name in {HEAVY} if name in sys.modules], end.code)
 """
 TOP_LEVEL = "data: {name: glyphs_lt}\nbackbone: resnet20\nrecipe: {epochs: 1}\nmethod: [ce]\n"
 
 
-def called(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """ltbench with these arguments; the last line it prints is the heavy modules it loaded, and its exit code."""
+def called(folder: Path, *commands: str) -> subprocess.CompletedProcess[str]:
+    """Commands, one after another in one process: after each a line of the heavy modules loaded, and its exit code."""
     return subprocess.run(
-        [sys.executable, "-c", CALL, *arguments], cwd=folder, capture_output=True, text=True, check=True
+        [sys.executable, "-c", CALL, *commands], cwd=folder, capture_output=True, text=True, check=True
     )
 
 
@@ -110,51 +112,46 @@ def test_python_m_ltbench(tmp_path: Path) -> None:
     assert not loaded & set(HEAVY)
 
 
-@pytest.mark.parametrize("arguments", ["--help", "run --help", "list suites", "list backbones", "list datasets"])
-def test_help_and_lists_bring_no_torch(tmp_path: Path, arguments: str) -> None:
-    assert called(tmp_path, *arguments.split()).stdout.endswith("[] 0\n")
+def test_help_and_lists_bring_no_torch(tmp_path: Path) -> None:
+    done = called(tmp_path, "--help", "run --help", "list suites", "list backbones", "list datasets")
+    assert done.stdout.count("[] 0\n") == 5, done.stderr
 
 
-@pytest.mark.parametrize("format", ["text", "md", "latex", "csv", "json", "html"])
-def test_the_table_brings_no_torch(tmp_path: Path, format: str) -> None:
+def test_the_table_brings_no_torch(tmp_path: Path) -> None:
     plan = """{"suite": "s", "baseline": "ce", "rows": [{"label": "ce", "method": "ce", "data": "d", "backbone": "b",
         "recipe": "r", "block": "x", "keys": {"0": "1a2b3c4d"}}]}"""
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "plan.json").write_text(plan, encoding="utf-8")
-    done = called(tmp_path, "table", ".", "--format", format)
-    assert done.stdout.endswith("[] 0\n"), done.stderr
-    assert "ce" in done.stdout
+    formats = ("text", "md", "latex", "csv", "json", "html")
+    done = called(tmp_path, *(f"table . --format {each}" for each in formats))
+    shown = done.stdout.split("[] 0\n")
+    assert len(shown) == 7 and all("ce" in each for each in shown[:6]), done.stderr
 
 
 def test_reading_commands_bring_no_torch(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "results", tmp_path / "results")
-    for words in (
+    done = called(
+        tmp_path,
         "analyze results",
         "compare lws ce results",
         "table results --adjust 1",
         "table results --metric macro_f1",
-    ):
-        done = called(tmp_path, *words.split())
-        assert done.stdout.endswith("[] 0\n"), done.stderr
+    )
+    assert done.stdout.count("[] 0\n") == 4, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (TOP_LEVEL, "did you mean 'methods'?"),
-        ("data: [\n", "bad.yaml:2"),
-        ("data: {}\ndata: {}\n", "bad.yaml:2"),
-        ("data: !!python/name:os.system\n", "bad.yaml:1"),
-    ],
-)
-@pytest.mark.parametrize("command", ["run", "plan"])
-def test_errors_of_yaml_and_of_top_level_keys_bring_no_torch(
-    tmp_path: Path, command: str, text: str, message: str
-) -> None:
-    (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
-    done = called(tmp_path, command, "bad.yaml")
-    assert done.stdout == "[] 2\n"
-    assert message in done.stderr
+def test_errors_of_yaml_and_of_top_level_keys_bring_no_torch(tmp_path: Path) -> None:
+    messages = {
+        TOP_LEVEL: "did you mean 'methods'?",
+        "data: [\n": "bad1.yaml:2",
+        "data: {}\ndata: {}\n": "bad2.yaml:2",
+        "data: !!python/name:os.system\n": "bad3.yaml:1",
+    }
+    for number, text in enumerate(messages):
+        (tmp_path / f"bad{number}.yaml").write_text(text, encoding="utf-8")
+    done = called(tmp_path, *(f"{word} bad{number}.yaml" for word in ("run", "plan") for number in range(4)))
+    assert done.stdout == 8 * "[] 2\n"
+    assert all(done.stderr.count(message) == 2 for message in messages.values()), done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import calls
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,10 +15,8 @@ from scipy import stats
 from ltbench import paired, record
 from ltbench.paired import crossed, decided, difference, mcnemar, mcnemar_exact
 
-CASES = range(300)
 
-
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_mcnemar_is_the_binomial_test(case):
     random = np.random.default_rng(case)
     n = int(random.integers(0, 40)) if case % 3 else int(random.integers(0, 10_000))
@@ -45,7 +44,7 @@ def by_definition(values: np.ndarray) -> tuple[float, float]:
     return mean, 2 * stats.t.sf(abs(mean) / math.sqrt(noise / values.size), freedom)
 
 
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_several_seeds_are_the_two_way_model(case):
     random = np.random.default_rng(case)
     seeds, images = int(random.integers(2, 6)), int(random.integers(20, 400))
@@ -67,7 +66,7 @@ def test_where_runs_are_alike_only_images_count_and_where_images_are_alike_only_
     assert crossed(np.tile(each[:, None], (1, 50))).p == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
 
 
-@pytest.mark.parametrize("case", range(60))
+@calls.cases(60)
 def test_of_one_seed_weighted_images_give_students_test(case):
     random = np.random.default_rng(case)
     ours, theirs = random.random((2, 1, 200)) < 0.5
@@ -79,7 +78,7 @@ def test_of_one_seed_weighted_images_give_students_test(case):
     assert found.p == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue, rel=1e-6)
 
 
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_differences_over_seeds_are_students_paired_test(case):
     random = np.random.default_rng(case)
     a, b = random.normal(50, 3, (2, int(random.integers(2, 12))))

@@ -110,6 +110,16 @@ def test_routers_may_stand_on_a_distilled_ride(tmp_path, glyph_cache):
     assert [spec.ref.method for spec in made.runs.values()] == ["ride", "ride_distill", "ride_ea"]
 
 
+def test_an_ensemble_of_ensembles_is_refused(tmp_path, glyph_cache):
+    """Its networks would not be independent: seeds 1000 + 2000 and 2000 + 1000 are one."""
+    nested = "ensemble: {base: {ensemble: {size: 2}}}"
+    with pytest.raises(LtbenchError) as error:
+        tiny.make(tmp_path, glyph_cache, nested)
+    assert str(error.value).endswith(
+        "tiny.yaml:5: methods[0]: ensemble: base: an ensemble of ensembles is one of more networks; give its size"
+    )
+
+
 def test_members_of_an_ensemble_have_seeds_of_their_own(tmp_path, glyph_cache, panel):
     made = tiny.make(tmp_path, glyph_cache, "panel: {members: 3}", "seeds=[0, 2]")
     for seed in (0, 2):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -188,12 +185,9 @@ def test_a_plugin_that_is_not_there_is_named(given):
         load_plugin(given)
 
 
-def test_a_plugins_mistake_is_one_message_without_traceback(tmp_path):
+def test_a_plugins_mistake_is_one_message_without_traceback(command, tmp_path):
     plugin(tmp_path, "def broken(:\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "ltbench", "show", "ce", "--plugin", "own.py"],
-        cwd=tmp_path, capture_output=True, text=True, env=os.environ,
-    )  # fmt: skip
+    done = command("show", "ce", "--plugin", "own.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --plugin own.py:1: SyntaxError: ") and done.stderr.count("\n") == 1
 

@@ -196,7 +196,7 @@ def test_data_show_and_plan_tell_the_overlap(tmp_path, glyph_cache, capsys):
 # Run, table, pack
 
 
-def test_a_run_on_each_draw_is_recorded_and_n_counts_draws(tmp_path, glyph_cache):
+def test_a_run_on_each_draw_is_recorded_and_n_counts_draws(few_test_images, tmp_path, glyph_cache):
     drawn = made(tmp_path, glyph_cache, draws=2)
     where = tiny.settings(tmp_path, glyph_cache)
     tiny.carry_out(drawn, where)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import math
 
+import calls
 import numpy as np
 import pytest
 import torch
 from make_records import make, row, text, write
 from sklearn import metrics
-from test_table_command import command
 
 from ltbench import record, rescore
 from ltbench.checkpoints import save_final
 from ltbench.errors import LtbenchError
 from ltbench.scores import METRICS, TEST_LISTS, class_shift, figures
 from ltbench.tables import Options, load
-
-CASES = range(300)
 
 
 def random_record(case: int, classes: int | None = None) -> tuple[record.Record, np.ndarray, np.ndarray]:
@@ -37,7 +35,7 @@ def random_record(case: int, classes: int | None = None) -> tuple[record.Record,
     return made, true, guess
 
 
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_metrics_are_scikit_learns(case):
     made, true, guess = random_record(case)
     there = sorted(set(true))
@@ -51,7 +49,7 @@ def test_metrics_are_scikit_learns(case):
         assert figures(made, None, metric)["score"] == pytest.approx(100 * expected[metric]), metric
 
 
-@pytest.mark.parametrize("case", range(60))
+@calls.cases(60)
 def test_a_shifted_test_set_is_that_of_weighted_images(case):
     made, true, guess = random_record(case)
     name = TEST_LISTS[1 + case % (len(TEST_LISTS) - 1)]
@@ -225,13 +223,13 @@ def test_damaged_logits_are_no_logits(stored, harm):
         (["--adjust", "nan"], "--adjust nan: tau must be a number from -1000 to 1000"),
     ],
 )
-def test_a_mistake_is_one_message(stored, words, message):
+def test_a_mistake_is_one_message(command, stored, words, message):
     done = command("table", stored[0], *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
 
 
-def test_the_command_adjusts(stored):
+def test_the_command_adjusts(command, stored):
     results, runs = stored
     done = command("table", results, "--adjust", "1", "--runs", runs, "--format", "json")
     assert json.loads(done.stdout) == load(results, Options(adjust=(1.0,), runs=runs)).rows

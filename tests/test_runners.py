@@ -6,14 +6,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import tiny
+import warm
 
 from ltbench.leases import Leases
 
@@ -21,21 +20,18 @@ SMALL = ("data.head=3", "recipe.epochs=1")
 METHODS = "bbn, ce, tau_norm, ncm"
 
 
-def start(folder: Path, data: Path, number: int, *sets: str) -> subprocess.Popen[str]:
+def start(server: warm.Server, folder: Path, data: Path, number: int, *sets: str) -> warm.Process:
     """A runner in a process group of its own, which tells what it does in stderr-<number>.txt."""
     words = [word for text in (*SMALL, *sets) for word in ("--set", text)]
-    with open(folder / f"stderr-{number}.txt", "w") as told:
-        return subprocess.Popen(
-            [
-                sys.executable, "-m", "ltbench", "run", str(folder / "tiny.yaml"), "--data", str(data), "--jobs", "1",
-                "--device", "cpu", "--checkpoint", "0", *words,
-            ],
-            cwd=folder, stderr=told, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
-        )  # fmt: skip
+    return server.command(
+        "run", folder / "tiny.yaml", "--data", data, "--jobs", "1", "--device", "cpu", "--checkpoint", "0", *words,
+        cwd=folder, err=folder / f"stderr-{number}.txt",
+    )  # fmt: skip
 
 
 def told(folder: Path, number: int) -> str:
-    return (folder / f"stderr-{number}.txt").read_text()
+    path = folder / f"stderr-{number}.txt"
+    return path.read_text() if path.exists() else ""
 
 
 def wait_until(condition, what: str, seconds: float = 120) -> float:
@@ -57,7 +53,7 @@ def times(folder: Path, what: str) -> dict[str, int]:
     return {path.parent.name: path.read_text().count(what) for path in folder.glob("runs/*/log.txt")}
 
 
-def held_by(folder: Path, runner: subprocess.Popen[str]) -> list[Path]:
+def held_by(folder: Path, runner: warm.Process) -> list[Path]:
     """The leases that name that process."""
     found = []
     for path in folder.glob("runs/*/lease-*"):
@@ -66,11 +62,11 @@ def held_by(folder: Path, runner: subprocess.Popen[str]) -> list[Path]:
     return found
 
 
-def share(folder: Path, data: Path, methods: str, count: int, *sets: str) -> tuple[int, float]:
+def share(server: warm.Server, folder: Path, data: Path, methods: str, count: int, *sets: str) -> tuple[int, float]:
     """Carry a suite out with some runners, the first of which is killed in a run: (runs, seconds to takeover)."""
     folder.mkdir()
     tiny.write(folder, methods)
-    victim, *others = (start(folder, data, number, *sets) for number in range(count))
+    victim, *others = (start(server, folder, data, number, *sets) for number in range(count))
 
     def halted_in_a_run() -> bool:
         if " epoch " not in told(folder, 0):
@@ -98,9 +94,9 @@ def alone(folder: Path, data: Path, methods: str, *sets: str) -> dict[str, dict]
     return fixed_parts(folder)
 
 
-def test_two_runners_share_a_suite_and_the_heir_of_a_killed_one_ends_its_run(tmp_path, glyph_cache):
+def test_two_runners_share_a_suite_and_the_heir_of_a_killed_one_ends_its_run(server, tmp_path, glyph_cache):
     shared = tmp_path / "shared"
-    count, takeover = share(shared, glyph_cache, METHODS, 2)
+    count, takeover = share(server, shared, glyph_cache, METHODS, 2)
     assert count == 4
     assert set(times(shared, " complete top-1 ").values()) == {1}, "every run is done, and none twice"
     assert sum(times(shared, " start ").values()) <= count + 1, "only the killed run was begun twice"
@@ -112,11 +108,11 @@ def test_two_runners_share_a_suite_and_the_heir_of_a_killed_one_ends_its_run(tmp
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("runners", [2, 4])
-def test_runners_share_thirty_runs(tmp_path, glyph_cache, runners):
+def test_runners_share_thirty_runs(server, tmp_path, glyph_cache, runners):
     seeds = f"seeds=[{', '.join(map(str, range(10)))}]"
     methods = "ce, tau_norm, ncm"
     shared = tmp_path / "shared"
-    count, takeover = share(shared, glyph_cache, methods, runners, seeds)
+    count, takeover = share(server, shared, glyph_cache, methods, runners, seeds)
     print(f"{runners} runners, {count} runs, takeover after {takeover:.1f} s")
     assert count == 30 and takeover < 60
     assert set(times(shared, " complete top-1 ").values()) == {1}
@@ -125,11 +121,11 @@ def test_runners_share_thirty_runs(tmp_path, glyph_cache, runners):
 
 
 @pytest.mark.slow
-def test_a_runner_waits_for_what_another_trains_and_then_goes_on(tmp_path, glyph_cache):
+def test_a_runner_waits_for_what_another_trains_and_then_goes_on(server, tmp_path, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL)
     leases = Leases()
     assert leases.acquire(tmp_path / "runs" / next(iter(made.runs.values())).stem) is None
-    runner = start(tmp_path, glyph_cache, 0)
+    runner = start(server, tmp_path, glyph_cache, 0)
     wait_until(lambda: "ce s0: another runner is at it: process" in told(tmp_path, 0), "it does not see the lease")
     time.sleep(2)
     assert "start" not in told(tmp_path, 0), "what starts from it waits too"
@@ -141,10 +137,10 @@ def test_a_runner_waits_for_what_another_trains_and_then_goes_on(tmp_path, glyph
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_a_failed_run_with_its_cause_and_the_command_goes_on_from_there(
-    tmp_path, glyph_cache
+    server, tmp_path, glyph_cache
 ):
     tiny.write(tmp_path, "ce")
-    runner = start(tmp_path, glyph_cache, 0, "recipe.epochs=20")
+    runner = start(server, tmp_path, glyph_cache, 0, "recipe.epochs=20")
     wait_until(lambda: "epoch 2/20" in told(tmp_path, 0), "no epoch")
     (lease,) = tmp_path.glob("runs/*/lease-1")
     worker = next(int(pid) for pid in json.loads(lease.read_text())["processes"] if int(pid) != runner.pid)
@@ -153,15 +149,15 @@ def test_a_worker_that_is_killed_is_a_failed_run_with_its_cause_and_the_command_
     assert "ce s0: failed: its process was killed by SIGKILL, as the system does" in told(tmp_path, 0)
     (body,) = fixed_parts(tmp_path).values()
     assert body["status"] == "failed" and not list(tmp_path.glob("runs/*/lease-*"))
-    assert start(tmp_path, glyph_cache, 1, "recipe.epochs=20").wait(timeout=120) == 0
+    assert start(server, tmp_path, glyph_cache, 1, "recipe.epochs=20").wait(timeout=120) == 0
     assert re.search(r"resumed at step [1-9]", told(tmp_path, 1))
     assert fixed_parts(tmp_path) == alone(tmp_path / "alone", glyph_cache, "ce", "recipe.epochs=20")
 
 
 @pytest.mark.slow
-def test_a_runner_whose_run_was_taken_over_leaves_it_and_comes_back_to_it(tmp_path, glyph_cache):
+def test_a_runner_whose_run_was_taken_over_leaves_it_and_comes_back_to_it(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
-    runner = start(tmp_path, glyph_cache, 0, "recipe.epochs=300")
+    runner = start(server, tmp_path, glyph_cache, 0, "recipe.epochs=300")
     wait_until(lambda: "epoch 2/300" in told(tmp_path, 0), "no epoch")
     (lease,) = tmp_path.glob("runs/*/lease-1")
     theirs = lease.with_name("lease-2")

@@ -8,11 +8,12 @@ from ltbench import Prediction, checkpoints, record, registry, runs
 from ltbench.errors import LtbenchError
 from ltbench.trainer import Interrupted
 
+pytestmark = pytest.mark.usefixtures("few_test_images")
+
 
 def test_every_kind_of_run_ends_in_a_record_that_reads_back(tmp_path, glyph_cache):
-    made = tiny.make(
-        tmp_path, glyph_cache, "ce, crt, tau_norm, ncm, bbn, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
-    )
+    methods = "ce, crt, tau_norm, ncm, bbn, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
+    made = tiny.make(tmp_path, glyph_cache, methods, "data.head=3")
     where = tiny.settings(tmp_path, glyph_cache)
     records = tiny.carry_out(made, where)
     assert {r.status for r in records.values()} == {"complete"}, [r.reason for r in records.values()]
@@ -32,7 +33,8 @@ def test_every_kind_of_run_ends_in_a_record_that_reads_back(tmp_path, glyph_cach
 
 
 def test_a_parent_is_left_as_it_was_and_shared(tmp_path, glyph_cache):
-    made = tiny.make(tmp_path, glyph_cache, "ce, crt, lws, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}")
+    methods = "ce, crt, lws, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
+    made = tiny.make(tmp_path, glyph_cache, methods, "data.head=3")
     assert len(made.runs) == 5, "a parent that is a row is one run"
     where = tiny.settings(tmp_path, glyph_cache)
     before = {}

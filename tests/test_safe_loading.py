@@ -270,15 +270,15 @@ def table(folder: Path, *words: str, **env: str) -> bytes:
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
-@pytest.mark.parametrize("env", [ASCII, {"LC_ALL": "POSIX"}, {"TZ": "Asia/Kathmandu"}], ids=str)
-def test_a_table_is_the_same_bytes_under_any_locale_and_zone(tmp_path, env):
+def test_a_table_is_the_same_bytes_under_any_locale_and_zone(tmp_path):
     made = make_records.make(status="failed", reason="Grüße aus Straßburg ±")
-    folder = make_records.write(tmp_path, [make_records.row([made])], [made])
-    out = [tmp_path / "here.json", tmp_path / "there.json"]
-    table(folder, "--format", "json", "--out", str(out[0]), LC_ALL="C.UTF-8")
-    table(folder, "--format", "json", "--out", str(out[1]), **env)
-    assert out[0].read_bytes() == out[1].read_bytes() and "Straßburg ±".encode() in out[0].read_bytes()
-    assert b"failed" in table(folder, **env)
+    folder, out = make_records.write(tmp_path, [make_records.row([made])], [made]), tmp_path / "out.json"
+    written = []
+    for env in ({"LC_ALL": "C.UTF-8"}, ASCII, {"LC_ALL": "POSIX"}, {"TZ": "Asia/Kathmandu"}):
+        table(folder, "--format", "json", "--out", str(out), **env)
+        written.append(out.read_bytes())
+    assert len(set(written)) == 1 and "Straßburg ±".encode() in written[0]
+    assert b"failed" in table(folder, **ASCII)
 
 
 def called(tree: ast.AST):

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import test_kill
 import tiny
-import victims
 from test_kill_random import bits
 
 EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -25,18 +24,12 @@ NIGHTLY = int(os.environ.get("LTBENCH_SIGNALS", "20"))
 
 
 @pytest.fixture(scope="module")
-def server(glyph_cache):
-    with victims.Server(glyph_cache) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def expected(server, tmp_path_factory):
     """(what an uninterrupted suite leaves, the seconds that it takes in a process of its own)."""
     folder = tmp_path_factory.mktemp("whole")
     tiny.write(folder, METHODS)
     begun = time.monotonic()
-    assert server.start(folder / "tiny.yaml", *SMALL).end() == 0
+    assert server.start(folder / "tiny.yaml", *SMALL).wait() == 0
     return bits(folder), time.monotonic() - begun
 
 
@@ -81,10 +74,10 @@ def test_a_signal_at_random_times_stops_it_at_the_next_step(server, tmp_path, ex
         folder.mkdir()
         tiny.write(folder, METHODS)
         victim = server.start(folder / "tiny.yaml", *SMALL, pool=True)
-        took = signalled(server, folder, number, victim.number, dice.uniform(0, 0.5) * whole, victim.end)
+        took = signalled(server, folder, number, victim.pid, dice.uniform(0, 0.5) * whole, victim.wait)
         assert took < limit()
         stopped += bool(steps(folder, "stopped"))
-        assert server.start(folder / "tiny.yaml", *SMALL).end() == 0
+        assert server.start(folder / "tiny.yaml", *SMALL).wait() == 0
         assert sorted(steps(folder, "resumed")) == sorted(steps(folder, "stopped")), "each goes on where it stopped"
         assert bits(folder) == expected[0]
     assert stopped >= 3, "the others came when it was done"
@@ -105,7 +98,7 @@ def test_a_signal_to_the_command_at_random_times(server, tmp_path, glyph_cache, 
         slowest = max(slowest, signalled(server, folder, number, command.pid, delay, command.wait))
         assert "Traceback" not in (folder / "stderr.txt").read_text()
         found += steps(folder, "stopped")
-        assert server.start(folder / "tiny.yaml", *SMALL).end() == 0
+        assert server.start(folder / "tiny.yaml", *SMALL).wait() == 0
         assert sorted(steps(folder, "resumed")) == sorted(steps(folder, "stopped"))
         assert bits(folder) == expected[0]
         print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import calls
 import numpy as np
 import pytest
 import torch
@@ -16,10 +17,8 @@ from ltbench.rescore import calibration
 from ltbench.scores import GROUPS, ece, figures, gain, summary
 from ltbench.tables import load
 
-CASES = range(300)
 
-
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_the_interval_is_students(case):
     random = np.random.default_rng(case)
     values = random.normal(50, random.uniform(0.1, 10), int(random.integers(2, 15)))
@@ -29,7 +28,7 @@ def test_the_interval_is_students(case):
     assert found["ci95"] == pytest.approx((high - low) / 2, rel=1e-9)
 
 
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_a_gain_is_the_paired_difference(case):
     random = np.random.default_rng(case)
     seeds = sorted(random.choice(20, int(random.integers(2, 12)), replace=False).tolist())
@@ -41,7 +40,7 @@ def test_a_gain_is_the_paired_difference(case):
     assert found["ci95"] == pytest.approx((interval.high - interval.low) / 2, rel=1e-9)
 
 
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_the_calibration_error_is_that_of_the_images(case):
     random = np.random.default_rng(case)
     images, classes = int(random.integers(1, 300)), int(random.integers(2, 10))
@@ -60,7 +59,7 @@ def test_the_calibration_error_is_that_of_the_images(case):
     assert ece(Calibration.model_validate(trained)) == pytest.approx(100 * expected)
 
 
-@pytest.mark.parametrize("case", CASES)
+@calls.cases(300)
 def test_the_table_of_many_rows_is_what_numpy_makes_of_the_counts(case, tmp_path_factory):
     random = np.random.default_rng(case)
     classes, seeds = int(random.integers(1, 9)), int(random.integers(1, 5))

@@ -16,10 +16,10 @@ def test_the_probability_is_scipys(t, freedom):
     assert student.p_value(t, freedom) == pytest.approx(2 * stats.t.sf(abs(t), freedom), abs=1e-12)
 
 
-@pytest.mark.parametrize("freedom", [*range(1, 41), 100, 1001, 9999])
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.999])
-def test_the_quantile_is_scipys(freedom, level):
-    assert student.quantile(freedom, level) == pytest.approx(stats.t.ppf((1 + level) / 2, freedom), rel=1e-9)
+def test_the_quantile_is_scipys(level):
+    for freedom in (*range(1, 41), 100, 1001, 9999):
+        assert student.quantile(freedom, level) == pytest.approx(stats.t.ppf((1 + level) / 2, freedom), rel=1e-9)
 
 
 @pytest.mark.parametrize("freedom", [0, -1])

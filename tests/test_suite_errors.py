@@ -1,7 +1,5 @@
 """A broken suite gets one message with file, line, key path, value, what is allowed and the nearest right name."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -101,11 +99,7 @@ def test_all_faults_of_a_file_stand_in_one_message(tmp_path, monkeypatch):
         assert path in said
 
 
-def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "ltbench", *words], cwd=cwd, capture_output=True, text=True)
-
-
-def test_the_command_line_prints_one_message_and_exits_with_2(tmp_path):
+def test_the_command_line_prints_one_message_and_exits_with_2(command, tmp_path):
     (tmp_path / "suite.yaml").write_text(GOOD.replace("seeds:", "seed:"))
     done = command("run", "suite.yaml", cwd=tmp_path)
     assert done.returncode == 2
@@ -113,7 +107,7 @@ def test_the_command_line_prints_one_message_and_exits_with_2(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["suite.yaml"], "something was written"
 
 
-def test_a_missing_file_names_the_nearest_suite(tmp_path):
+def test_a_missing_file_names_the_nearest_suite(command, tmp_path):
     done = command("run", "quik", cwd=tmp_path)
     assert done.returncode == 2 and "did you mean 'quick'?" in done.stderr
 
@@ -138,7 +132,7 @@ class Egg(Hen):
 """
 
 
-def test_a_cycle_made_by_a_plugin_is_one_message(tmp_path):
+def test_a_cycle_made_by_a_plugin_is_one_message(command, tmp_path):
     (tmp_path / "cycle.py").write_text(CYCLE)
     (tmp_path / "suite.yaml").write_text(GOOD.replace("- ce", "- hen"))
     done = command("run", "suite.yaml", "--plugin", "cycle.py", cwd=tmp_path)
@@ -154,7 +148,7 @@ HIDDEN_CYCLE = (
 )
 
 
-def test_a_cycle_that_only_needs_know_is_one_message(tmp_path):
+def test_a_cycle_that_only_needs_know_is_one_message(command, tmp_path):
     (tmp_path / "cycle.py").write_text(HIDDEN_CYCLE)
     (tmp_path / "suite.yaml").write_text(GOOD.replace("- ce", "- hen"))
     done = command("run", "suite.yaml", "--plugin", "cycle.py", cwd=tmp_path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import calls
 import make_records
 import pytest
 from make_records import write
@@ -26,22 +26,15 @@ def cells(shown: str, label: str) -> list[str]:
     return line.removeprefix(label).split()
 
 
-def command(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ltbench", *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80", "PYTHONUTF8": "1"} | env,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(("kind", "name"), [("text", "80.txt"), ("json", "table.json"), ("csv", "table.csv")])
-def test_the_command_prints_what_the_golden_file_says(five, kind, name):
+def test_the_command_prints_what_the_golden_file_says(command, five, kind, name):
     done = command("table", five, "--format", kind)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (make_records.GOLDEN / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", ["text", "md"])
-def test_out_writes_a_file_and_prints_nothing(five, tmp_path, kind):
+def test_out_writes_a_file_and_prints_nothing(command, five, tmp_path, kind):
     out = tmp_path / "new" / "table"
     done = command("table", five, "--format", kind, "--out", out)
     assert (done.returncode, done.stdout) == (0, "")
@@ -50,7 +43,7 @@ def test_out_writes_a_file_and_prints_nothing(five, tmp_path, kind):
     ).read_text(encoding="utf-8")
 
 
-def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_1(tmp_path):
+def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_1(command, tmp_path):
     rows, made = make_records.five()
     folder = write(tmp_path, rows, made)
     bad = folder / f"{made[-1].stem}.json"
@@ -72,13 +65,13 @@ def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_
         (["--columns", "label,,n"], "--columns: unknown column ''"),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_code_2(five, words, message):
+def test_a_mistake_is_one_message_and_exit_code_2(command, five, words, message):
     done = command("table", five, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
 
 
-def test_where_no_results_are_it_says_so(tmp_path):
+def test_where_no_results_are_it_says_so(command, tmp_path):
     done = command("table", tmp_path / "absent")
     assert done.returncode == 2 and "no results here" in done.stderr and done.stderr.count("\n") == 1
 
@@ -93,7 +86,7 @@ def test_a_reader_that_goes_away_makes_no_traceback(five):
 
 
 def test_a_terminal_without_the_sign_gets_another(five):
-    done = command("table", five, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    done = calls.cold("table", five, COLUMNS="80", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and done.stderr == "" and "60.0?24.8" in done.stdout
 
 

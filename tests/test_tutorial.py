@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a method")[2].partition("\n## ")[0]
@@ -17,8 +19,8 @@ COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)).splitlines()
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """command -> what it printed."""
+def printed(server: warm.Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """command -> what it printed; `run` is typed into a shell, the others are forked (warm.py)."""
     folder = tmp_path_factory.mktemp("tutorial")
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -26,16 +28,20 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     env = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     out = {}
     for command in COMMANDS:
-        done = subprocess.run(command, shell=True, cwd=folder, env=env, capture_output=True, text=True)
+        name, *words = shlex.split(command)
+        if words[0] == "run":
+            done = subprocess.run(command, shell=True, cwd=folder, env=env, capture_output=True, text=True)
+        else:
+            done = server.run(*words, cwd=folder, COLUMNS="120")
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        out[" ".join(command.split()[:2])] = done.stdout
+        out[f"{name} {words[0]}"] = done.stdout
     return out
 
 
 def test_the_tutorial_has_a_short_method_and_the_four_commands() -> None:
     assert list(FILES) == ["my_balanced.py", "mine.yaml"]
     assert len(FILES["my_balanced.py"].splitlines()) <= 25
-    assert [command.split()[1] for command in COMMANDS] == ["list", "check", "run", "table"]
+    assert [command.split()[:2] for command in COMMANDS] == [["ltbench", w] for w in ("list", "check", "run", "table")]
 
 
 def test_the_method_is_listed(printed: dict[str, str]) -> None:

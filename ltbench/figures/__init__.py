@@ -44,8 +44,8 @@ KINDS = (
     ),
     Kind(
         "gain", "Gain by group",
-        "Differences to the baseline with the same seed. A bar that crosses zero shows no difference; a hollow mark "
-        "is one seed, and says nothing of chance.", groups.gain,
+        "Differences to the baseline with the same seed or draw. A bar that crosses zero shows no difference; a hollow "
+        "mark is one of them, and says nothing of chance.", groups.gain,
     ),
     Kind(
         "reliability", "Reliability of the confidence",

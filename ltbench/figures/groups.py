@@ -26,8 +26,9 @@ from .style import (
     interval,
     line_handle,
     name,
+    numbers,
     patch_handle,
-    seeds,
+    seed_or_draw,
     shortened,
     some,
     width,
@@ -46,20 +47,21 @@ AWAY = 3  # hard negatives of each
 
 
 def gain(block: Block) -> Figure:
-    """What each row gains over the baseline in each group, paired by seed."""
+    """What each row gains over the baseline in each group, paired by seed or draw."""
     base = block.base
     if base is None:
         raise NothingError(f"the baseline, {block.baseline}, has not run")
     there = [entry for entry in block.ran if entry is not base and set(entry.figures) & set(base.figures)]
     if not there:
-        raise NothingError(f"no row but the baseline has run with a seed of {block.baseline}")
+        raise NothingError(f"no row but the baseline has run with a {seed_or_draw(block.ran)} of {block.baseline}")
     rows = block.foremost(TALL, there)
     spreads = [{part: _gain(entry, base, part) for part in PARTS} for entry in rows]
     several = any(spread["top1"]["n"] > 1 for spread in spreads)
-    bars = "bars: 95 % interval of the differences, paired by seed" if several else "one seed: no interval"
+    kind = seed_or_draw(rows)
+    bars = f"bars: 95 % interval of the differences, paired by {kind}" if several else f"one {kind}: no interval"
     ns = sorted({spread["top1"]["n"] for spread in spreads})
     pairs = f"n = {ns[0]} to {ns[-1]} pairs" if len(ns) > 1 else f"n = {ns[0]} pair{'s' if ns[0] > 1 else ''}"
-    notes = [some(len(rows), len(there), "rows"), f"over {name(base)}; {bars}; {pairs} of seeds a row"]
+    notes = [some(len(rows), len(there), "rows"), f"over {name(base)}; {bars}; {pairs} of {kind}s a row"]
     sheet = Sheet(block, "Gain by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
     axes = _listed(sheet, rows)
     for part in PARTS:
@@ -117,8 +119,8 @@ def used(block: Block) -> Figure:
     rows = [(key, entry) for key in names for entry in block.foremost(TALL, _reporting(there, key))][:TALL]
     names = list(dict.fromkeys(key for key, _ in rows))
     if not rows:
-        raise NothingError("no row reports a figure for each image with every seed")
-    notes = [f"mean over test images; {interval(there)}; {seeds(there)}"]
+        raise NothingError("no row reports a figure for each image with every run")
+    notes = [f"mean over test images; {interval(there)}; {numbers(there)}"]
     sheet = Sheet(block, "Experts used by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
     axes = _listed(sheet, [entry for _, entry in rows])
     highest = 0.0
@@ -155,7 +157,7 @@ def members(block: Block) -> Figure:
         line_handle("one expert", PAPER, "o", linestyle="", markeredgecolor=MUTED),
         line_handle("their ensemble", INK, "D", linestyle=""),
     ]
-    notes = [some(len(rows), len(there), "rows with experts"), f"mean over seeds; {seeds(rows)}"]
+    notes = [some(len(rows), len(there), "rows with experts"), f"mean over {seed_or_draw(rows)}s; {numbers(rows)}"]
     sheet = Sheet(block, "Single experts beside their ensemble", notes, 0.5 + 0.95 * len(rows), legend)
     parts = [part for part in PARTS if part == "top1" or block.groups[part]]
     lines = [(entry, part) for entry in rows for part in parts]
@@ -210,7 +212,7 @@ def confusion(block: Block) -> Figure:
     chosen = sorted(tail, key=lambda c: (counts[c], c))[:WORST]
     left_out = f", {len(chosen)} of the {len(tail)} classes of few" if len(chosen) < len(tail) else ""
     notes = [
-        f"on the left: class number (training images), the rarest first{left_out}; {seeds(rows)}",
+        f"on the left: class number (training images), the rarest first{left_out}; {numbers(rows)}",
         "in the cells: the class that takes its test images: per cent of them; coloured by that class's group",
     ]
     legend = [patch_handle("right", MUTED)]

@@ -23,8 +23,9 @@ from .style import (
     folded,
     line_handle,
     name,
+    numbers,
     plain_ticks,
-    seeds,
+    seed_or_draw,
     shortened,
     some,
 )  # fmt: skip
@@ -59,7 +60,7 @@ def classes(block: Block) -> Figure:
     looked = looks(block, rows)
     legend = [_handle(name(entry), look) for entry, look in zip(rows, looked, strict=True)]
     smooth = f"each point the mean of {span} neighbouring classes" if span > 1 else "one point a class"
-    notes = [some(len(rows), len(block.ran)), f"{smooth}; {seeds(rows)}"]
+    notes = [some(len(rows), len(block.ran)), f"{smooth}; {numbers(rows)}"]
     sheet = Sheet(block, "Accuracy over the classes", notes, 3.6, legend)
     axes, below = sheet.axes(bottom=1.13, top=0.12), sheet.axes(bottom=0.42, top=2.55)
     place = np.arange(1, len(counts) + 1)
@@ -126,7 +127,7 @@ def reliability(block: Block) -> Figure:
     looked = looks(block, rows)
     eces = [f"ECE {entry.row['ece']['mean']:.1f}" if entry.row["ece"]["mean"] is not None else "" for entry in rows]
     legend = [_handle(f"{name(e, 36)}: {ece}", look) for e, ece, look in zip(rows, eces, looked, strict=True)]
-    notes = [some(len(rows), len(block.ran)), f"bins of 10 images or more; ECE in per cent; {seeds(rows)}"]
+    notes = [some(len(rows), len(block.ran)), f"bins of 10 images or more; ECE in per cent; {numbers(rows)}"]
     sheet = Sheet(block, "Reliability of the confidence", notes, 4.0, legend)
     axes, below = sheet.axes(bottom=1.05), sheet.axes(bottom=0.42, top=3.08)
     axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, zorder=1)
@@ -166,8 +167,8 @@ def training(block: Block) -> Figure:
     lines = -(-len(rows) // 2)
     notes = [
         "" if len(rows) == len(trained) else f"{len(rows)} of {len(trained)} trained rows",
-        "mean over each epoch's steps; one line a seed; dotted: the rate drops; losses differ between methods, "
-        "so their heights do not compare",
+        f"mean over each epoch's steps; one line a {seed_or_draw(rows)}; dotted: the rate drops; losses differ "
+        "between methods, so their heights do not compare",
     ]
     sheet = Sheet(block, "Training", notes, 1.55 * lines + 0.2)
     wide = 1.95
@@ -204,7 +205,7 @@ def _curves(axes: Axes, entry: Entry) -> None:
     fallen = [run.seed for run in runs if run.status == "diverged"]
     axes.set_title(folded(entry.label, 30, 1), size=8, loc="left", pad=3)
     if fallen:
-        text = f"seed {', '.join(map(str, fallen))} diverged"
+        text = f"{seed_or_draw([entry])} {', '.join(map(str, fallen))} diverged"
         axes.text(0.03, 0.05, text, transform=axes.transAxes, size=SMALL, color=COLORS[1])
     axes.margins(x=0.02)
     axes.yaxis.set_major_locator(MaxNLocator(4))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..blocks import Block, Entry
 from . import names
-from .style import COLORS, INK, MUTED, PAPER, NothingError, Sheet, interval, line_handle, name, plain_ticks, seeds
+from .style import COLORS, INK, MUTED, PAPER, NothingError, Sheet, interval, line_handle, name, numbers, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def compute(block: Block) -> Figure:
     if skipping:
         open_dot = _dot("the same row, nothing skipped", PAPER, "o", edge=MUTED)
         legend += [_dot("row that skips parts at test", COLORS[1], "o"), open_dot]
-    sheet = Sheet(block, "Accuracy against multiply-adds", [f"{seeds(rows)}; {interval(rows)}"], 3.1, legend)
+    sheet = Sheet(block, "Accuracy against multiply-adds", [f"{numbers(rows)}; {interval(rows)}"], 3.1, legend)
     axes = sheet.axes()
     price = {entry.label: (entry.row["macs_used"] or 0.0) / 1e6 for entry in rows}
     for entry in skipping:
@@ -60,7 +60,7 @@ def tradeoff(block: Block) -> Figure:
     if not rows:
         raise NothingError("no row has run on classes of both many and few training images")
     legend = [_dot("baseline; dashed: its accuracies", INK, "D"), _dot("row", COLORS[0], "o")]
-    sheet = Sheet(block, "Head against tail", [f"{seeds(rows)}; {interval(rows)}"], 3.3, legend)
+    sheet = Sheet(block, "Head against tail", [f"{numbers(rows)}; {interval(rows)}"], 3.3, legend)
     axes = sheet.axes()
     points = [(entry.mean("many"), entry.mean("few")) for entry in rows]
     halves = [(entry.half("many"), entry.half("few")) for entry in rows]

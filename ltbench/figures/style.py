@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..blocks import Block, Entry
+from ..scores import is_resampled
 from ..writers import plain
 
 if TYPE_CHECKING:
@@ -105,18 +106,23 @@ def folded(text: str, letters: int, lines: int = 2) -> str:
     return "\n".join([*out, rest])
 
 
-def seeds(entries: Sequence[Entry]) -> str:
+def seed_or_draw(entries: Sequence[Entry]) -> str:
+    """What a run of these rows is told by: its seed, or its draw of the training set."""
+    return "draw" if any(is_resampled(entry.row["data"]) for entry in entries) else "seed"
+
+
+def numbers(entries: Sequence[Entry]) -> str:
     """How many runs stand behind the figures of these rows."""
-    numbers = sorted({len(entry.complete) for entry in entries})
-    if len(numbers) == 1:
-        return f"n = {numbers[0]} seed{'s' if numbers[0] > 1 else ''} a row"
-    return f"n = {numbers[0]} to {numbers[-1]} seeds a row" if numbers else "n = 0"
+    found = sorted({len(entry.complete) for entry in entries})
+    if len(found) == 1:
+        return f"n = {found[0]} {seed_or_draw(entries)}{'s' if found[0] > 1 else ''} a row"
+    return f"n = {found[0]} to {found[-1]} {seed_or_draw(entries)}s a row" if found else "n = 0"
 
 
 def interval(entries: Sequence[Entry]) -> str:
     """What the bars are."""
-    several = any(len(entry.complete) > 1 for entry in entries)
-    return "bars: 95 % interval over seeds" if several else "one seed: no interval"
+    several, kind = any(len(entry.complete) > 1 for entry in entries), seed_or_draw(entries)
+    return f"bars: 95 % interval over {kind}s" if several else f"one {kind}: no interval"
 
 
 def some(shown: int, there: int, what: str = "rows") -> str:

@@ -1,0 +1,92 @@
+"""What a run runs on: the device and its processes, and the facts about them that a record's volatile part keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+
+T = TypeVar("T")
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """Accelerate for this device and precision; runs of one process may differ in both."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    if device == "cuda":
+        torch.backends.cudnn.deterministic = True  # a resumed run equals an uninterrupted one to the bit
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def agreed(value: T) -> T:
+    """What the first of the processes that train together has; the others wait for it."""
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]
+
+
+def facts(device: str) -> dict[str, Any]:
+    """What a record's volatile part says of the machine: cpu, cuda or mps is what the run was on."""
+    cuda = device == "cuda"
+    return {
+        "peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_memory_mb(),
+        "host": platform.node(),
+        "device": torch.cuda.get_device_name() if cuda else f"{device}: {cpu_name()}",
+        "threads": torch.get_num_threads(),
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "versions": versions(),
+        **dict(zip(("commit", "clean"), commit(), strict=True)),
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@cache
+def cpu_name() -> str:
+    """The processor, as the system calls it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """What could change a run's bits."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "accelerate", "ltbench")}
+
+
+@cache
+def commit() -> tuple[str, bool]:
+    """(commit of the checkout that this code is, whether it is clean, results/ aside); ("", False) without one."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, encoding="utf-8", check=True
+        ).stdout.strip()
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        if Path(top) != here.parent:
+            return "", False
+        return git("rev-parse", "HEAD"), not git("status", "--porcelain", "--", f"{top}", f":(exclude){top}/results")
+    except (OSError, subprocess.CalledProcessError):
+        return "", False
