@@ -47,9 +47,7 @@ class Images:
         self.counts = class_counts(label, classes).float()
         self._padded: Tensor | None = None
         self._table: Tensor | None = None
-        scale = torch.tensor(norm.std, device=image.device).mul(255).reciprocal()
-        self._scale = scale.view(3, 1, 1)
-        self._offset = -(torch.tensor(norm.mean, device=image.device) * 255 * scale).view(3, 1, 1)
+        self._scale, self._offset = norm.scaling(image.device)
 
     def __len__(self) -> int:
         return len(self.label)
