@@ -17,7 +17,7 @@ from ..errors import LtbenchError, told
 BOM = "byte order mark"
 CRLF = "CRLF line ends"
 _MARK = b"\xef\xbb\xbf"
-_STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\\]")  # in no path of a list; tabs may part path and label
+_STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\\]")  # in no path of a list
 _LEAVES = re.compile(r"^/|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)")
 _DIGITS = 9  # of a label: more is no label, and might not fit
 
@@ -52,15 +52,12 @@ def read(path: Path) -> Listing:
     except UnicodeDecodeError as error:
         line = plain[: error.start].count(b"\n") + 1
         raise LtbenchError(f"{path}:{line}: not UTF-8") from None
-    text = text.rstrip()
-    lines = text.split("\n")
+    lines = [line.rstrip() for line in text.rstrip().replace("\t", " ").split("\n")]
     if lines == [""]:
         raise LtbenchError(f"{path}: empty: a list has a line 'path label' for each image")
-    rows = [line.rsplit(None, 1) for line in lines]
-    if any(len(row) != 2 for row in rows):
-        raise _fault(path, lines)
-    paths, labels = zip(*rows, strict=True)
-    if not _sound(text, paths, labels):
+    paths = tuple([line.rpartition(" ")[0].rstrip() for line in lines])
+    labels = [line.rpartition(" ")[2] for line in lines]
+    if not _sound(paths, labels):
         raise _fault(path, lines)
     digest = hashlib.sha256(plain).hexdigest()
     return Listing(
@@ -94,16 +91,17 @@ def _content(path: Path) -> bytes:
         raise LtbenchError(told(error)) from None
 
 
-def _sound(text: str, paths: Sequence[str], labels: Sequence[str]) -> bool:
+def _sound(paths: Sequence[str], labels: Sequence[str]) -> bool:
     """Whether all rows are right: over the whole text at once, because there may be half a million."""
-    digits = "".join(labels)
+    names, digits = "\n".join(paths), "".join(labels)
     return (
-        digits.isascii()
+        all(paths)
+        and digits.isascii()
         and digits.isdigit()
         and max(map(len, labels)) <= _DIGITS
-        and _STRANGE.search(text) is None
+        and _STRANGE.search(names) is None
         and not any(path[0] == "/" for path in paths)
-        and ((".." not in text and ":" not in text) or not any(map(_LEAVES.search, paths)))
+        and ((".." not in names and ":" not in names) or not any(map(_LEAVES.search, paths)))
     )
 
 
@@ -117,14 +115,14 @@ def _fault(path: Path, lines: Sequence[str]) -> LtbenchError:
 
 def _wrong(line: str) -> str:
     """What is wrong with one row, or ""."""
-    row = line.rsplit(None, 1)
-    if not row:
+    name, _, label = line.rpartition(" ")
+    name = name.rstrip()
+    if not line:
         return "an empty line; a row is 'path label'"
-    if len(row) == 1:
-        return f"{row[0][:200]!r}: no label; a row is 'path label'"
-    name, label = row
+    if not name:
+        return f"{label[:200]!r}: no label; a row is 'path label'"
     if not (label.isascii() and label.isdigit() and len(label) <= _DIGITS):
         return f"label {label[:200]!r}: must be a whole number from 0"
-    if _STRANGE.search(line):
+    if _STRANGE.search(name):
         return f"path {name[:200]!r}: holds a backslash or a control character; folders are parted by /"
     return f"path {name[:200]!r}: must lie below the root of the images" if _LEAVES.search(name) else ""
