@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from .data_commands import DataOption, SetOption, SuiteArgument, prepare, verify
 from .errors import LtbenchError
 from .reading import FormatOption, ResultsArgument, RunsOption, analyze, compare, plot, report, table
 from .reading import console as _console
@@ -31,12 +32,9 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="The data of a suite.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
-DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
 ]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the suite.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
@@ -250,6 +248,10 @@ def data_show(
         print(json.dumps(items, indent=1))
     else:
         listing.show_datasets(items, _console())
+
+
+data_app.command()(verify)
+data_app.command()(prepare)
 
 
 @data_app.command("pack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -91,4 +92,18 @@ def data_folder(given: str | Path | None) -> Path:
     """Where data lie: --data, else $LTBENCH_DATA, else the user's cache folder."""
     if given or os.environ.get("LTBENCH_DATA"):
         return Path(given or os.environ["LTBENCH_DATA"]).expanduser()
+    return user_cache()
+
+
+def user_cache() -> Path:
+    """The user's cache folder for ltbench."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltbench"
+
+
+def state_folders(root: Path) -> tuple[Path, Path]:
+    """Where what is learnt of a dataset lies: (the folder that it is written to, the other that it may be in).
+
+    Beside the images; in the user's cache where nothing can be written there.
+    """
+    own = user_cache() / "datasets" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return (root, own) if os.access(root, os.W_OK) else (own, root)
