@@ -82,7 +82,8 @@ def _progress() -> Iterator[Begin]:
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+    err = console(stderr=True)
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
 
         def begin(what: str, times: int) -> Callable[[int], None]:
             task, step, waiting = progress.add_task(what, total=times), max(1, times // 500), 0

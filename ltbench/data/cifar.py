@@ -20,7 +20,8 @@ class State:
     official: tuple[str, ...]  # their names
     absent: tuple[str, ...]
     other: tuple[str, ...]  # of another md5 than the official file's
-    archive: str  # where they are to be had
+    url: str  # of the archive that holds them
+    md5: str  # of that archive
 
 
 def load(folder: Path, classes: int) -> Source:
@@ -34,7 +35,7 @@ def load(folder: Path, classes: int) -> Source:
         raise LtbenchError(
             f"CIFAR-{classes} is not to be had in {folder}: {(_faults(now) if present else '') or error}\n"
             f"Give the folder that holds {reader.base_folder}/ with --data DIR or $LTBENCH_DATA, "
-            f"or fetch {now.archive} and unpack it there."
+            f"or fetch {now.url} and unpack it there (md5 {now.md5})."
         ) from error
     labels = (np.asarray(part.targets, dtype=np.int64) for part in (train, test))
     train_label, test_label = labels
@@ -50,7 +51,7 @@ def state(folder: Path, classes: int) -> State:
     official = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
     absent = tuple(name for name, _ in official if not (place / name).is_file())
     other = tuple(name for name, md5 in official if name not in absent and not check_integrity(str(place / name), md5))
-    return State(place, tuple(name for name, _ in official), absent, other, f"{reader.url} (md5 {reader.tgz_md5})")
+    return State(place, tuple(name for name, _ in official), absent, other, reader.url, reader.tgz_md5)
 
 
 def _reader(classes: int) -> Any:

@@ -35,6 +35,17 @@ class Finding:
     first: tuple[str, ...] = ()  # the first FIRST files concerned
 
 
+@dataclass(frozen=True)
+class Need:
+    """A thing to get, or to do."""
+
+    what: str
+    source: str = ""
+    place: str = ""  # the folder to put it into
+    how: str = ""  # to unpack it
+    md5: str = ""
+
+
 @dataclass
 class Report:
     """What was found in one dataset."""
@@ -43,7 +54,7 @@ class Report:
     root: Path
     parts: dict[str, dict[str, object]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    get: list[str] = field(default_factory=list)  # what to get, from where, and where to put it
+    needs: list[Need] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)  # what else was looked at
 
     @property
@@ -81,6 +92,8 @@ def check(data: Lists, report: Report, deep: bool, begin: Begin = silent) -> dic
 
     Returns the sha256 of each image that was opened and found whole, by path.
     """
+    if not data.parts:
+        return {}
     report.findings += shared_paths(data.parts)
     files = look(data.root, data.paths, begin(f"{data.name}: looking for files", len(data.paths)))
     hashes: dict[str, bytes] = {}
@@ -113,23 +126,23 @@ def summary(listing: Listing) -> dict[str, object]:
 def of_list(part: str, listing: Listing, classes: int, facts: ListFacts | None) -> Iterator[Finding]:
     """What is wrong with one list."""
     for note in listing.notes:
-        yield Finding(note, f"{listing.path}: {lists.HARMLESS}", damage=False)
+        yield Finding(note, f"{listing.path.name}: {lists.HARMLESS}", damage=False)
     if facts and listing.plain_sha256 == facts.sha256:
         return
     counts = np.bincount(listing.labels, minlength=classes)
     if len(counts) > classes:
         rows = np.flatnonzero(listing.labels >= classes)
         first = tuple(f"{listing.paths[row]} {listing.labels[row]}" for row in rows[:FIRST])
-        said = f"{listing.path}: labels must be below {classes}; {_rows(len(rows))} are not"
+        said = f"{listing.path.name}: labels must be below {classes}; not so in {_rows(len(rows))}"
         yield Finding("label out of range", said, count=len(rows), first=first)
     empty = np.flatnonzero(counts[:classes] == 0)
     if len(empty) > (classes - facts.classes if facts else 0):
         named = ", ".join(map(str, empty[:FIRST])) + (", ..." if len(empty) > FIRST else "")
-        said = f"{listing.path}: {len(empty)} of {classes} classes have no image in {part}: {named}"
+        said = f"{listing.path.name}: {len(empty)} of {classes} classes have no image in {part}: {named}"
         yield Finding("empty class", said, count=len(empty), damage=part == "train" or facts is not None)
     twice = _twice(listing.paths)
     if twice:
-        said = f"{listing.path}: {_files(len(twice))} stand there more than once"
+        said = f"{listing.path.name}: names {_files(len(twice))} more than once"
         yield Finding("duplicate", said, count=len(twice), first=tuple(twice[:FIRST]))
     if facts:
         yield from _against(facts, listing, counts)
@@ -138,16 +151,16 @@ def of_list(part: str, listing: Listing, classes: int, facts: ListFacts | None) 
 def _against(facts: ListFacts, listing: Listing, counts: np.ndarray) -> Iterator[Finding]:
     """How a list differs from what is known of the official one."""
     if len(listing) != facts.rows:
-        yield Finding("wrong count", f"{listing.path}: {len(listing)} rows, {facts.rows} in the official list")
+        yield Finding("wrong count", f"{listing.path.name}: {len(listing)} rows, {facts.rows} in the official list")
     elif _counts_hash(counts) != facts.counts_sha256 != "":
-        yield Finding("wrong count", f"{listing.path}: its images per class are not those of the official list")
+        yield Finding("wrong count", f"{listing.path.name}: its images per class are not those of the official list")
     elif (counts.max(), counts[counts > 0].min()) != (facts.most, facts.fewest):
         there = f"{counts.max()} to {counts[counts > 0].min()}"
-        said = f"{listing.path}: {there} images per class, {facts.most} to {facts.fewest} in the official list"
+        said = f"{listing.path.name}: {there} images per class, {facts.most} to {facts.fewest} in the official list"
         yield Finding("wrong count", said)
-    likely = " (likely; not proven)" if facts.likely else ""
-    said = f"{listing.path}: sha256 {listing.plain_sha256}, the official list's is {facts.sha256}{likely}"
-    yield Finding("wrong hash", said, damage=not facts.likely)
+    likely = ", which is likely, but not proven" if facts.likely else ""
+    said = f"{listing.path.name}: sha256 {listing.plain_sha256[:16]}..., not the official list's {facts.sha256[:16]}..."
+    yield Finding("wrong hash", said + likely, damage=not facts.likely)
 
 
 def _counts_hash(counts: np.ndarray) -> str:
@@ -168,7 +181,7 @@ def shared_paths(parts: Mapping[str, Listing]) -> Iterator[Finding]:
         held = set(parts[one].paths)
         both = [path for path in dict.fromkeys(parts[other].paths) if path in held]
         if both:
-            said = f"{_files(len(both))} stand in {one} and in {other}"
+            said = f"{_files(len(both))} {'stands' if len(both) == 1 else 'stand'} in {one} and in {other}"
             yield Finding("duplicate", said, count=len(both), first=tuple(both[:FIRST]))
 
 
@@ -183,7 +196,7 @@ def shared_images(parts: Mapping[str, Listing], hashes: Mapping[str, bytes]) -> 
         ]
         if both:
             first = tuple(f"{path} = {same}" for path, same in both[:FIRST])
-            said = f"{_files(len(both))} of {other} are the same, to the byte, as one of {one}"
+            said = f"{_files(len(both))} of {other}: the same, to the byte, as one of {one}"
             yield Finding("duplicate", said, damage=False, count=len(both), first=first)
 
 
@@ -199,7 +212,7 @@ def of_files(parts: Mapping[str, Listing], files: Found) -> Iterator[Finding]:
         paths = dict.fromkeys(listing.paths)
         lost = [path for path in paths if path in missing]
         if lost:
-            said = f"{len(lost)} of {_files(len(paths))} of {part} are not there"
+            said = f"{part}: {len(lost)} of {_files(len(paths))} not there"
             yield Finding("missing file", said, count=len(lost), first=tuple(lost[:FIRST]))
         by_kind: dict[str, list[Bad]] = {}
         for path in paths:
@@ -207,7 +220,7 @@ def of_files(parts: Mapping[str, Listing], files: Found) -> Iterator[Finding]:
                 by_kind.setdefault(bad[path].kind, []).append(bad[path])
         for kind, faults in by_kind.items():
             first = tuple(f"{fault.path}: {fault.said}" for fault in faults[:FIRST])
-            said = f"{len(faults)} of {_files(len(paths))} of {part}"
+            said = f"{part}: {len(faults)} of {_files(len(paths))}"
             yield Finding(kind, said, count=len(faults), first=first)
 
 

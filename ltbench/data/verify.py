@@ -16,7 +16,7 @@ from rich.text import Text
 from ..errors import LtbenchError
 from . import folder, lists, pack
 from .catalogue import FACTS, Facts, Layout, folders
-from .damage import Begin, Finding, Lists, Report, check, of_list, silent, summary
+from .damage import Begin, Finding, Lists, Need, Report, check, of_list, silent, summary
 from .lists import Listing
 from .spec import DataSpec
 
@@ -37,9 +37,9 @@ def verify(spec: DataSpec, data: Path, deep: bool = False, begin: Begin = silent
         return _in_memory(spec.name, data)
     report, found = gathered(spec, data)
     check(found, report, deep, begin)
-    if spec.name in FACTS and any(finding.kind == "missing file" for finding in report.findings):
-        report.get += _archives(FACTS[spec.name], report.root)
-        report.get += _advice(report)
+    if spec.name in FACTS and (not found.parts or any(each.kind == "missing file" for each in report.findings)):
+        report.needs += _archives(FACTS[spec.name], report.root)
+        report.needs += _advice(report)
     return report
 
 
@@ -58,7 +58,7 @@ def gathered(spec: DataSpec, data: Path) -> tuple[Report, Lists]:
         path = lists.find(known.names, places)
         if path is None and part != "val":  # which no run needs
             report.findings.append(Finding("missing list", f"{known.name}, which names the images of {part}"))
-            report.get.append(f"{known.name} from {facts.lists_page}, into {data / 'lists'}")
+            report.needs.append(Need(known.name, facts.lists_page, str(data / "lists")))
         elif path and (listing := _read(path, report)):
             report.parts[part] = summary(listing)
             report.findings += of_list(part, listing, facts.classes, known)
@@ -120,23 +120,24 @@ def _where(root: Path, part: str) -> Path:
     return next((path for path in (root / "data.csv", root / f"{part}.txt") if path.is_file()), root / part)
 
 
-def _archives(facts: Facts, root: Path) -> Iterator[str]:
+def _archives(facts: Facts, root: Path) -> Iterator[Need]:
     """The archives of the images, and how to unpack them."""
     for number, layout in enumerate(facts.layouts):
-        either = "or, if the lists are those with data_256/, " if number else ""
+        either = "or, if the lists are those with data_256/: " if number else ""
         for archive in layout.archives:
-            md5 = f" (md5 {archive.md5})" if archive.md5 else ""
-            yield f"{either}{archive.name}{md5} from {facts.page}; unpack it below {root}, {archive.unpack}"
+            yield Need(f"{either}{archive.name}", facts.page, str(root), archive.unpack, archive.md5)
 
 
-def _advice(report: Report) -> Iterator[str]:
+def _advice(report: Report) -> Iterator[Need]:
     """What is left to do where an archive is there, but not wholly unpacked."""
     lost = [path for finding in report.findings if finding.kind == "missing file" for path in finding.first]
     if high := out_of_place(report.root, lost):
-        yield f"{high[0][0]} lies one folder too high: `ltbench data prepare` moves such images into their classes"
+        yield Need(
+            f"{high[0][0]} lies one folder too high: `ltbench data prepare` moves such images into their classes"
+        )
     packed = [tar for path in lost if (report.root / (tar := f"{path.rpartition('/')[0]}.tar")).is_file()]
     if packed:
-        yield f"{packed[0]} is still packed: unpack it, and those beside it, each into a folder of its name"
+        yield Need(f"{packed[0]} is still packed: unpack it, and those beside it, each into a folder of its name")
 
 
 def out_of_place(root: Path, paths: Iterable[str]) -> list[tuple[str, str]]:
@@ -172,21 +173,22 @@ def _in_memory(name: str, data: Path) -> Report:
 
 
 def _cifar(report: Report, data: Path, classes: int) -> None:
-    from . import cifar
+    from . import cifar  # brings torchvision
 
     state = cifar.state(data, classes)
     report.root = state.folder
-    if state.absent:
-        said = f"{len(state.absent)} of {len(state.official)} files are not there"
-        report.findings.append(Finding("missing file", said, count=len(state.absent), first=state.absent))
-        report.get.append(f"{state.archive}, unpacked in {data}")
+    for kind, names, said in (
+        ("missing file", state.absent, "are not there"),
+        ("wrong hash", state.other, "have another md5 than the official ones"),
+    ):
+        if names:
+            said = f"{len(names)} of {len(state.official)} official files {said}"
+            report.findings.append(Finding(kind, said, count=len(names), first=names))
+    if report.findings:
+        report.needs.append(Need(state.url.rpartition("/")[2], state.url, str(data), "unpacked there", state.md5))
         if not state.folder.is_dir():
-            report.get.append("or let `ltbench data prepare` fetch it")
-    if state.other:
-        said = f"{len(state.other)} of {len(state.official)} files have another md5 than the official ones"
-        report.findings.append(Finding("wrong hash", said, count=len(state.other), first=state.other))
-        report.get.append(f"{state.archive}, unpacked in {data}")
-    if not report.findings:
+            report.needs.append(Need("or let `ltbench data prepare` fetch it"))
+    else:
         report.checked.append(f"{len(state.official)} official files, md5 as published")
 
 
@@ -197,7 +199,8 @@ def item(report: Report) -> dict[str, Any]:
     """A report as plain data."""
     return {
         "name": report.name, "root": str(report.root), "status": report.status, "parts": report.parts,
-        "findings": [asdict(finding) for finding in report.findings], "checked": report.checked, "get": report.get,
+        "findings": [asdict(finding) for finding in report.findings], "checked": report.checked,
+        "needs": [asdict(need) for need in report.needs],
     }  # fmt: skip
 
 
@@ -206,17 +209,39 @@ def show(reports: Iterable[Report], console: Console) -> None:
     for report in reports:
         colour = {"clean": "green", "remarks": "yellow", "damaged": "red"}[report.status]
         console.print(Text.assemble((report.name, "bold"), "  ", (report.status, colour)))
-        console.print(Padding(Text(str(report.root), overflow="fold"), (0, 0, 0, 2)))
+        for line in _places(report):
+            _whole(console, line)
         if report.parts:
-            console.print(Padding(_parts(report), (0, 0, 0, 2)))
+            console.print(Padding(_parts(report), (0, 0, 0, 2), expand=False))
         for line in report.checked:
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+            _whole(console, line)
         for finding in sorted(report.findings, key=lambda finding: not finding.damage):
             _show_finding(finding, console)
-        if report.get:
-            console.print(Padding(Text("what to get or do:", style="bold"), (0, 0, 0, 2)))
-        for line in dict.fromkeys(report.get):
-            console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 4)))
+        if report.needs:
+            console.print(Text("  to get, or to do:", style="bold"))
+        for need in dict.fromkeys(report.needs):
+            _folded(console, Text(f"{need.what}{f' (md5 {need.md5})' if need.md5 else ''}"), 4)
+            for word, about in (("from ", need.source), ("into ", need.place), ("", need.how)):
+                if about:
+                    _whole(console, f"{word}{about}", 6)
+
+
+def _whole(console: Console, text: str, indent: int = 2) -> None:
+    """A line that is never broken, so that a path in it can be copied."""
+    console.print(Text(" " * indent + text), soft_wrap=True)
+
+
+def _folded(console: Console, text: Text, indent: int = 2) -> None:
+    """Text in as many lines as it takes, all of them indented."""
+    for line in text.wrap(console, max(20, console.width - indent)):
+        console.print(Text(" " * indent) + line, soft_wrap=True)
+
+
+def _places(report: Report) -> Iterator[str]:
+    """The folder of the data, and those of the lists where they are others."""
+    yield str(report.root)
+    of_lists = dict.fromkeys(Path(str(about["list"])).parent for about in report.parts.values())
+    yield from (f"lists: {folder}" for folder in of_lists if folder != report.root)
 
 
 def _parts(report: Report) -> Table:
@@ -231,11 +256,9 @@ def _parts(report: Report) -> Table:
 
 
 def _show_finding(finding: Finding, console: Console) -> None:
-    style = "red" if finding.damage else "yellow"
-    mark = "damage" if finding.damage else "remark"
-    line = Text.assemble((f"{mark}: {finding.kind}", style), f": {finding.said}", overflow="fold")
-    console.print(Padding(line, (0, 0, 0, 2)))
+    mark, style = ("damage", "red") if finding.damage else ("remark", "yellow")
+    _folded(console, Text.assemble((f"{mark}: {finding.kind}: ", style), finding.said))
     for path in finding.first:
-        console.print(Padding(Text(path, overflow="fold"), (0, 0, 0, 6)))
+        _whole(console, path, 6)
     if finding.count > len(finding.first) > 0:
-        console.print(Padding(Text(f"and {finding.count - len(finding.first)} more"), (0, 0, 0, 6)))
+        _whole(console, f"and {finding.count - len(finding.first)} more", 6)
