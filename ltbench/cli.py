@@ -8,13 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .data_commands import DataOption, SetOption, SuiteArgument, prepare, verify
+from .data_commands import DataOption, SetOption, SuiteArgument, pack, prepare, verify
 from .errors import LtbenchError
 from .reading import FormatOption, ResultsArgument, RunsOption, analyze, compare, plot, report, table
 from .reading import console as _console
@@ -252,37 +251,7 @@ def data_show(
 
 data_app.command()(verify)
 data_app.command()(prepare)
-
-
-@data_app.command("pack")
-def data_pack(
-    suite: SuiteArgument,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the packs go; elsewhere, give it as --data.")],
-    data: DataOption = None,
-    sets: SetOption = None,
-) -> None:
-    """Exactly the images that a suite needs, lossless, one file a dataset: for machines without a network."""
-    from rich.progress import Progress
-
-    from .data import dataset, pack
-    from .data.spec import data_folder
-    from .suite import read
-
-    parsed = read(suite, sets or [])
-    if parsed.faults:
-        raise LtbenchError("\n".join(parsed.faults))
-    for name in dict.fromkeys(spec.name for spec in parsed.data):
-        source = dataset.source_of(name, data_folder(data))
-        rows = dataset.rows_of([spec for spec in parsed.data if spec.name == name], source)
-        path = pack.path_of(out, name)
-        with Progress(console=_console(stderr=True), transient=True) as progress:
-            task = progress.add_task(f"packing {name}", total=1.0)
-            try:
-                pack.write(source, rows, path, partial(progress.update, task))
-            except OSError as error:
-                raise LtbenchError(f"{path}: cannot be written: {error.strerror or error}") from None
-        test = len(source.test_label)
-        print(f"{path}: {len(rows)} training and {test} test images, {path.stat().st_size / 1e6:.1f} MB")
+data_app.command()(pack)
 
 
 # What the commands share

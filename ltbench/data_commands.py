@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +54,44 @@ def prepare(
 
     folder = data_folder(data).resolve()
     _each(suite, sets, format, lambda spec, begin: prepare_.prepare(spec, folder, begin))
+
+
+def pack(
+    suite: SuiteArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the packs go; elsewhere, give it as --data.")],
+    data: DataOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Exactly the images that a suite needs, lossless, one file a dataset: for machines without a network."""
+    from rich.progress import Progress
+
+    from .data import dataset
+    from .data import pack as pack_
+    from .data.spec import data_folder
+    from .data.transforms import look_of
+    from .suite import read
+
+    parsed = read(suite, sets or [])
+    if parsed.faults:
+        raise LtbenchError("\n".join(parsed.faults))
+    for name in dict.fromkeys(spec.set_name for spec in parsed.data):
+        specs = [spec for spec in parsed.data if spec.set_name == name]
+        if specs[0].in_files:
+            look = look_of(specs[0], dataset.FILE_SIZE, parsed.recipe)
+            assert look is not None  # of files
+            source, rows = dataset.decoded(specs, data_folder(data), look)
+        else:
+            source = dataset.source_of(name, data_folder(data))
+            rows = dataset.rows_of(specs, source)
+        path = pack_.path_of(out, name)
+        with Progress(console=console(stderr=True), transient=True) as progress:
+            task = progress.add_task(f"packing {name}", total=1.0)
+            try:
+                pack_.write(source, rows, path, partial(progress.update, task))
+            except OSError as error:
+                raise LtbenchError(f"{path}: cannot be written: {error.strerror or error}") from None
+        test = len(source.test_label)
+        print(f"{path}: {len(rows)} training and {test} test images, {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _each(suite: str, sets: list[str] | None, format: str, look: Callable[[DataSpec, Begin], Report]) -> None:

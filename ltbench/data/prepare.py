@@ -9,7 +9,7 @@ from ..errors import LtbenchError
 from ..record import write_atomically
 from .damage import FINGERPRINT, Begin, Lists, Report, check, fingerprint, silent
 from .spec import DataSpec, state_folders
-from .verify import gathered, out_of_place, verify
+from .verify import from_files, gathered, out_of_place, verify
 
 FORMAT = 1
 SINCE = ("changed", "bad fingerprint")  # findings that a new fingerprint puts right
@@ -22,7 +22,7 @@ def prepare(spec: DataSpec, data: Path, begin: Begin = silent) -> Report:
     their classes, every image is opened, and fingerprint.json written unless something is damaged. Raises LtbenchError
     where the data cannot be had, or their folder cannot be written to.
     """
-    if not spec.in_files:
+    if not from_files(spec, data):
         from .dataset import open_dataset  # heavy
 
         for part in spec.each():

@@ -54,6 +54,11 @@ class DataSpec:
         return self.name in IN_FILES
 
     @property
+    def set_name(self) -> str:
+        """The set that it is cut from: its name, with that of its root where it is a folder of one's own."""
+        return f"folder-{Path(self.root).name}" if self.name == "folder" and self.root else self.name
+
+    @property
     def label(self) -> str:
         """As the table shows it: cifar100_lt(imbalance=100). A folder of one's own goes by the name of its root."""
         own = Path(self.root or "").name if self.name == "folder" else ""

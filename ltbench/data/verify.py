@@ -33,14 +33,19 @@ def verify(spec: DataSpec, data: Path, deep: bool = False, begin: Begin = silent
 
     Raises nothing for what is wrong with the data.
     """
-    if not spec.in_files:
-        return _in_memory(spec.name, data)
+    if not from_files(spec, data):
+        return _in_memory(spec.set_name, data)
     report, found = gathered(spec, data)
     check(found, report, deep, begin)
     if spec.name in FACTS and (not found.parts or any(each.kind == "missing file" for each in report.findings)):
         report.needs += _archives(FACTS[spec.name], report.root)
         report.needs += _advice(report)
     return report
+
+
+def from_files(spec: DataSpec, data: Path) -> bool:
+    """Whether a run reads files: a pack is taken before all else."""
+    return spec.in_files and not pack.path_of(data, spec.set_name).is_file()
 
 
 # Lists of files
