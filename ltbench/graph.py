@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from . import capturable
-from .data.memory import Draw
+from .data.streams import Drawn
 from .method import Clock
 from .step import Eager, Outcome
 
@@ -97,17 +97,17 @@ class Graphed:
     def __init__(self, eager: Eager, tape: Tape, note: Callable[[str], None]) -> None:
         self._eager, self._tape, self._note = eager, tape, note
         self._possible: bool | None = None  # None: not known yet
-        self._shapes: list[torch.Size] | None = None
+        self._sizes: list[int] | None = None
         self._watch: Watch | None = None
-        self._held: list[Draw] = []
+        self._held: list[Drawn] = []
         self._replay: Work | None = None
         self.recordings = 0
 
-    def __call__(self, t: Clock, draws: Sequence[Draw]) -> Outcome:
+    def __call__(self, t: Clock, draws: Sequence[Drawn]) -> Outcome:
         """Loss, gradient, update, by replay where the recording still holds."""
-        shapes = [draw.rows.shape for draw in draws]
-        self._shapes = self._shapes or shapes
-        if self._possible is False or shapes != self._shapes:  # the last batch of an epoch may be short
+        sizes = [draw.size for draw in draws]
+        self._sizes = self._sizes or sizes
+        if self._possible is False or sizes != self._sizes:  # the last batch of an epoch may be short
             return self._eager(t, draws)
         if self._watch is None or not self._watch.holds(t):
             # Done once eagerly: it shows what is read off the clock, and makes what a recording may not make.
@@ -116,7 +116,7 @@ class Graphed:
             self._possible = self._can_be_recorded(t, draws)
             return outcome
         if self._replay is None:
-            self._held = [Draw(*(part.clone() for part in draw)) for draw in draws]
+            self._held = [draw.clone() for draw in draws]
             try:
                 self._replay = self._tape.record(lambda: self._eager(cast(Clock, self._watch), self._held))
                 self.recordings += 1
@@ -127,7 +127,7 @@ class Graphed:
                 mine.copy_(new)
         return self._replay()
 
-    def _can_be_recorded(self, t: Clock, draws: Sequence[Draw]) -> bool:
+    def _can_be_recorded(self, t: Clock, draws: Sequence[Drawn]) -> bool:
         assert self._watch is not None
         if ("step", None) in self._watch.answers:
             self._eagerly("its loss reads the step, which never stays")
@@ -140,7 +140,7 @@ class Graphed:
             self._eagerly(reason)
         return not reason
 
-    def _give_up(self, reason: str, t: Clock, draws: Sequence[Draw]) -> Outcome:
+    def _give_up(self, reason: str, t: Clock, draws: Sequence[Drawn]) -> Outcome:
         self._possible = False
         self._eagerly(reason)
         return self._eager(t, draws)

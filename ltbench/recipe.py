@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .method import Clock
 
 Share = Annotated[float, Interval(ge=0, le=1)]
-Augmentation = Literal["crop", "flip", "rotate15"]
+# the first three for all images, the others for images in files: see data/transforms.py
+Augmentation = Literal["crop", "flip", "rotate15", "random_resized_crop", "color_jitter", "randaugment"]
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -40,6 +41,7 @@ class Recipe:
     warmup: Share = 0.025  # share of the run over which the rate rises linearly
     augment: tuple[Augmentation, ...] = ("crop", "flip", "rotate15")
     precision: Literal["fp32", "bf16"] = "fp32"
+    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels a side; None: the data set's own
 
     def __post_init__(self) -> None:
         """Raises ValueError for fields that do not go together."""
@@ -65,7 +67,8 @@ class Recipe:
 
     def hash(self) -> str:
         """Hex digest of all fields but the name: recipes of one hash train alike."""
-        fields = {key: value for key, value in asdict(self).items() if key != "name"}
+        # without what is None, so that a new field leaves the blocks of old rows alone
+        fields = {key: value for key, value in asdict(self).items() if key != "name" and value is not None}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

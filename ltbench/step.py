@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from .data.memory import Draw, Images
+from .data.streams import Data, Drawn
 from .method import Clock, Method
 
 
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 class Step(Protocol):
     """What trains on one draw per stream: eagerly, or as a captured graph."""
 
-    def __call__(self, t: Clock, draws: Sequence[Draw]) -> Outcome:
+    def __call__(self, t: Clock, draws: Sequence[Drawn]) -> Outcome:
         """Loss, gradient, update."""
 
 
@@ -36,10 +36,10 @@ class Eager:
     model: Any  # the method as accelerate prepared it: a call is its loss()
     optimizer: torch.optim.Optimizer
     stepper: Any  # the optimizer as accelerate prepared it
-    data: Images
+    data: Data
     accelerator: Accelerator
 
-    def __call__(self, t: Clock, draws: Sequence[Draw]) -> Outcome:
+    def __call__(self, t: Clock, draws: Sequence[Drawn]) -> Outcome:
         """Augment, loss, gradient, update."""
         terms: dict[str, Tensor] = self.model(t, *(self.data.augmented(draw) for draw in draws))
         total = torch.stack(list(terms.values())).sum()

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from .data.draws import seed_of
-from .data.memory import Epoch, Images, Share
+from .data.streams import Data, Share
 from .errors import LtbenchError
 from .graph import Graphed, Tape, stream_of
 from .method import Clock, Method
@@ -45,7 +45,7 @@ class Fit:
 
     method: Method
     recipe: Recipe
-    data: Images
+    data: Data
     accelerator: Accelerator
     seed: int
     progress: Progress = field(default_factory=Progress)
@@ -85,7 +85,7 @@ class Fit:
         self.rate.fill_(lr := self.recipe.lr_at(now))
         self.method.train()
         streams = [
-            Epoch(self.data, stream, now, self.seed, number, self.recipe, share)
+            self.data.epoch(stream, now, self.seed, number, self.recipe, share)
             for number, stream in enumerate(self.method.streams())
         ]
         for k in range(first, per_epoch):

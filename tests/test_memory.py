@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltbench import Clock, Recipe, Stream, by_class, by_image, by_rarity
-from ltbench.data.memory import Epoch, Images, Norm, Share
+from ltbench.data.memory import Epoch, Images, Norm
+from ltbench.data.streams import Share
 
 FEW = settings(deadline=None, max_examples=25)
 NORM = Norm((0.1, 0.5, 0.9), (0.2, 0.25, 0.5))
@@ -277,3 +278,23 @@ def test_split_holds_out_the_last_tenth_of_each_class():
     assert fit.counts.tolist() == [18, 9, 1, 1]
     assert held.counts.tolist() == [2, 2, 1, 0]
     assert (held.classes, held.norm) == (4, NORM)
+
+
+# Parts of a draw
+
+
+def test_the_parts_of_a_draw_make_the_parts_of_its_batch():
+    data = textured(SKEWED)
+    draw = epoch(data, Stream(views=2), recipe=AUGMENTED).draw(1)
+    assert draw.size == 16
+    whole = data.augmented(draw)
+    parts = [data.augmented(draw.part(first, last)) for first, last in ((0, 5), (5, 16))]
+    assert torch.equal(torch.cat([part.image for part in parts], 1), whole.image)
+    assert torch.equal(torch.cat([part.label for part in parts]), whole.label)
+
+
+def test_a_clone_of_a_draw_shares_no_memory_with_it():
+    draw = epoch(textured(SKEWED), recipe=AUGMENTED).draw(0)
+    copy = draw.clone()
+    for mine, its in zip(copy, draw, strict=True):
+        assert torch.equal(mine, its) and mine.data_ptr() != its.data_ptr()
