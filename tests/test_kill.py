@@ -66,7 +66,7 @@ def wait_for_step(folder: Path, process: subprocess.Popen[str], step: int) -> No
 
 
 def finish(server: warm.Server, folder: Path, data: Path) -> None:
-    done = server.run(*words(folder, data), cwd=folder)
+    done = server.run(*words(folder, data), cwd=folder, few=True)
     assert done.returncode == 0, done.stderr
 
 

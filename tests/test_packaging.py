@@ -26,6 +26,7 @@ BLIND = (
     "trainer",
     "evaluate",
     "runs",
+    "machine",
     "jobs",
     "plan",
     "record",

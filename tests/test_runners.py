@@ -16,6 +16,7 @@ import warm
 
 from ltbench.leases import Leases
 
+pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.epochs=1")
 METHODS = "bbn, ce, tau_norm, ncm"
 
@@ -25,7 +26,7 @@ def start(server: warm.Server, folder: Path, data: Path, number: int, *sets: str
     words = [word for text in (*SMALL, *sets) for word in ("--set", text)]
     return server.command(
         "run", folder / "tiny.yaml", "--data", data, "--jobs", "1", "--device", "cpu", "--checkpoint", "0", *words,
-        cwd=folder, err=folder / f"stderr-{number}.txt",
+        cwd=folder, err=folder / f"stderr-{number}.txt", few=True,
     )  # fmt: skip
 
 

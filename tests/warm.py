@@ -98,11 +98,12 @@ class Server:
         out: str | Path = os.devnull,
         err: str | Path = os.devnull,
         file_size: int | None = None,
+        few: bool = False,
         **env: str,
     ) -> Process:
         """Start `ltbench ...` in a process group of its own; what it says goes to the files out and err.
 
-        file_size: no file may grow beyond so many bytes, as on a full disk.
+        file_size: no file may grow beyond so many bytes, as on a full disk. few: two test images a class.
         """
         # it may not see the terminal, the home or the data of who tests
         clean = {key: value for key, value in os.environ.items() if key not in ("LTBENCH_DATA", "COLUMNS", "RANK")}
@@ -175,10 +176,16 @@ def guarded(work: Callable[[], int]) -> int:
         sys.stderr.flush()
 
 
-def command(words: list[str], cwd: str, out: str, err: str, file_size: int | None, env: Mapping[str, str]) -> int:
+def command(
+    words: list[str], cwd: str, out: str, err: str, env: Mapping[str, str], file_size: int | None, few: bool
+) -> int:
     """`ltbench ...`: its exit code."""
+    import victims
+
     from ltbench import cli
 
+    if few:
+        victims.few_test_images()
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     for number, path in enumerate((os.devnull, out, err)):
