@@ -100,7 +100,7 @@ def make(suite: Suite, folder: Path) -> Plan:
     for data, backbone in product(suite.data, suite.backbones):
         sets = [Sample.of(open_dataset(part, folder)) for part in data.each()]
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
-        _check_look(suite, sets[0])
+        suite_look(suite, data, sets[0].size)
         for entry, ref, recipe in entries:
             visit = _Visitor(plan, data, sets, backbone, suite.where("methods", entry.index))
             plan.rows.append(visit.row(entry, ref, recipe))
@@ -125,12 +125,12 @@ def _resolved(suite: Suite) -> list[tuple[Entry, Ref, Recipe]]:
     return resolved
 
 
-def _check_look(suite: Suite, sample: Sample) -> None:
-    """Raises LtbenchError where the suite's recipe does not go with its data."""
+def suite_look(suite: Suite, spec: DataSpec, size: int) -> Look | None:
+    """How a suite's recipe looks at data of its own; see look_of(). Raises LtbenchError where the two do not fit."""
     try:
-        look_of(sample.spec, sample.size, suite.recipe)
+        return look_of(spec, size, suite.recipe)
     except LtbenchError as error:
-        raise LtbenchError(f"{suite.where('recipe')}: {error}") from None
+        raise LtbenchError(f"{suite.where('recipe')}.{error}") from None
 
 
 def overlap(data: Dataset) -> dict[str, float | None]:
@@ -234,7 +234,7 @@ class _Visitor:
         try:
             return look_of(self.sample.spec, self.sample.size, recipe)
         except LtbenchError as error:
-            raise LtbenchError(f"{self.where}: {error}") from None
+            raise LtbenchError(f"{self.where}.recipe.{error}") from None
 
     def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
         """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""
