@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import typing
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench import Recipe, keys
+from ltbench import Recipe, keys, record
 from ltbench.data.spec import DataSpec
 from ltbench.keys import Identity, canonical_json, digest, stem, validated
 from ltbench.recipe import ADAPTER
@@ -76,6 +78,28 @@ def test_the_key_is_pinned():
     # sha256 of {"backbone":"resnet8","fingerprints":{"rows":"aa"},"method":"ce","options":{"head":"linear"},
     # "parents":{},"part":"all","plugin":"","protocol":1,"recipe":{"epochs":3,"lr":0.1},"seed":0,"version":1}
     assert pinned.key == "1fce6aeb054adfce0ea17927d10622548dcb6db0f131000ffd33389491670bcf"
+
+
+COMMITTED = sorted((Path(__file__).parent.parent / "results").glob("*/*-s*.json"))
+
+
+def test_the_keys_of_committed_records_come_out_of_todays_fields():
+    assert COMMITTED
+    for path in COMMITTED:
+        found = record.read(path)
+        today = ADAPTER.dump_python(validated(ADAPTER, found.recipe), mode="json")
+        assert dataclasses.replace(found.identity, recipe=today).key == found.key, path.name
+
+
+def test_a_field_of_the_recipe_that_is_none_leaves_its_hash_alone():
+    # sha256 of the fields as they were before there was an image_size
+    before = {
+        "epochs": 3, "batch_size": 128, "optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True,
+        "weight_decay": 5e-4, "schedule": "steps", "steps": [0.8, 0.9], "gamma": 0.01, "warmup": 0.025,
+        "augment": ["crop", "flip", "rotate15"], "precision": "fp32",
+    }  # fmt: skip
+    assert Recipe(epochs=3).hash() == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
+    assert Recipe(epochs=3, image_size=64).hash() != Recipe(epochs=3).hash()
 
 
 def test_spelled_out_defaults_do_not_change_the_key():
