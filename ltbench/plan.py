@@ -192,7 +192,7 @@ class _Visitor:
         prints = [sample.fingerprints for sample in self.sets] if data.draws else self.sets[0].fingerprints
         return Row(
             label=label, method=ref.method, data=data.label, backbone=self.backbone, recipe=suite.recipe.name,
-            block=digest([prints, self.backbone, suite.recipe.hash()]), keys=keys, skip=skip,
+            block=digest([prints, self.backbone, self._plain(suite.recipe).hash()]), keys=keys, skip=skip,
         )  # fmt: skip
 
     def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
@@ -215,7 +215,7 @@ class _Visitor:
             reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
         recipe = self._valid(ref.method, replace(recipe, **{key: getattr(base, key) for key in own}))
-        self._look(recipe)
+        recipe = self._plain(recipe)
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
             options=registry.canonical(ref.options), recipe=ADAPTER.dump_python(recipe, mode="json"),
@@ -225,7 +225,8 @@ class _Visitor:
         suite, data = self.plan.suite, self.sample
         run = RunSpec(
             suite=suite.name, data=data.spec, counts=data.counts, groups=data.groups, backbone=self.backbone, ref=ref,
-            label=label, recipe=recipe, suite_recipe=suite.recipe, parents=parents, identity=identity, key=identity.key,
+            label=label, recipe=recipe, suite_recipe=self._plain(suite.recipe), parents=parents, identity=identity,
+            key=identity.key,
         )  # fmt: skip
         return self.plan.runs.setdefault(run.key, run)
 
@@ -235,6 +236,11 @@ class _Visitor:
             return look_of(self.sample.spec, self.sample.size, recipe)
         except LtbenchError as error:
             raise LtbenchError(f"{self.where}.recipe.{error}") from None
+
+    def _plain(self, recipe: Recipe) -> Recipe:
+        """The recipe, checked, without an image_size that is the data's own: spelled out, it changes no key."""
+        self._look(recipe)
+        return replace(recipe, image_size=None) if recipe.image_size == self.sample.size else recipe
 
     def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
         """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""
