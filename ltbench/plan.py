@@ -205,7 +205,7 @@ class _Visitor:
         recipe = self._valid(ref.method, replace(recipe, **{key: getattr(base, key) for key in own}))
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
-            options=registry.canonical(ref.options), recipe=ADAPTER.dump_python(recipe, mode="json"),
+            options=registry.canonical(ref.options), recipe=recipe.recorded(),
             fingerprints=self.sample.fingerprints, backbone=self.backbone, seed=ref.seed, part=ref.part,
             parents={role: parent.key for role, parent in parents.items()},
         )  # fmt: skip

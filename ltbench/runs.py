@@ -33,7 +33,6 @@ from .graph import make_tape
 from .heads import LinearHead
 from .method import Method, Problem
 from .plan import RunSpec
-from .recipe import ADAPTER
 from .record import Record, Status
 from .trainer import DivergedError, Fit, Interrupted, Progress
 
@@ -183,7 +182,7 @@ def describe(spec: RunSpec) -> Record:
             "status": "failed",
             "label": spec.label,
             "data": {**dataset_card, "fingerprints": spec.identity.fingerprints},
-            "suite_recipe": ADAPTER.dump_python(spec.suite_recipe, mode="json"),
+            "suite_recipe": spec.suite_recipe.recorded(),
             "parents": spec.parents,
             "source": registry.source_hash(registry.get(spec.ref.method)),
         }
@@ -253,7 +252,7 @@ class _Run:
     def _fit(self, method: Method, train: Images, accelerator: Accelerator) -> None:
         spec = self.spec
         saved = checkpoints.load(self.folder, spec.key) if spec.recipe.epochs else None
-        optimizer_state = None
+        optimizer_state = average_state = None
         if saved:
             self.progress, tensors, complaints = saved
             for complaint in complaints:
@@ -262,13 +261,14 @@ class _Run:
             if tensors:
                 method.load_state_dict(checkpoints.part(tensors, "method"))
                 optimizer_state = checkpoints.part(tensors, "optimizer")
+                average_state = checkpoints.part(tensors, "average")
                 self.tell("resumed", f"resumed at step {self.progress.step}", epoch=len(self.progress.history))
         device = accelerator.device
         self.progress.sums = {name: value.to(device) for name, value in self.progress.sums.items()}
         self._saved_at = time.monotonic()
         fit = Fit(
             method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state,
-            make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
+            average_state, make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
         )  # fmt: skip
         fit.run()
 

@@ -31,6 +31,10 @@ class Share(NamedTuple):
     rank: int = 0
     world: int = 1
 
+    def of(self, count: int) -> tuple[int, int]:
+        """(first, last) of this part of `count` images in order; parts are equal, or differ by one."""
+        return count * self.rank // self.world, count * (self.rank + 1) // self.world
+
 
 class Draw(NamedTuple):
     """The rows of one batch and how each of their views is augmented, on the data's device."""
@@ -38,6 +42,10 @@ class Draw(NamedTuple):
     rows: Tensor  # [B]
     turn: Tensor  # [V, B] as augment.Draws
     shift: Tensor  # [V, B]
+
+    def part(self, first: int, last: int) -> Draw:
+        """Its images from first to last, the last one left out."""
+        return Draw(self.rows[first:last], self.turn[:, first:last], self.shift[:, first:last])
 
 
 class Images:
@@ -114,9 +122,9 @@ class Images:
             self._table = augment.gather_table(self.size).to(self.label.device)
         return self._table
 
-    def steps(self, recipe: Recipe, world: int = 1) -> int:
+    def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
-        return math.ceil((len(self) - len(self) % world) / recipe.batch_size)
+        return math.ceil(len(self) / recipe.batch_size)
 
 
 class Epoch:
@@ -131,19 +139,20 @@ class Epoch:
     ) -> None:
         self.data, self.batch_size, self.share = data, recipe.batch_size, share
         device = data.label.device
-        # With several processes the last few images of the epoch's order are left out, so that all have as many.
-        self.positions = len(data) - len(data) % share.world
         self.rows = _order(data, stream, t, generator(seed, "order", number, t.epoch)).to(device)
         place = (seed, "augment", number, t.epoch)
         draws = augment.draw(recipe.augment, stream.views, len(data), data.size, place)
         self.turn, self.shift = draws.turn.to(device), draws.shift.to(device)
 
     def draw(self, k: int) -> Draw:
-        """What this process's part of the batch of step k of the epoch is made of."""
-        first = k * self.batch_size
-        local = (min(first + self.batch_size, self.positions) - first) // self.share.world
-        at = slice(first + self.share.rank * local, first + (self.share.rank + 1) * local)
-        return Draw(self.rows[at], self.turn[:, at], self.shift[:, at])
+        """What this process's part of the batch of step k of the epoch is made of.
+
+        Where a short last batch has no image for it, it has the first one: the trainer counts that for nothing.
+        """
+        start = k * self.batch_size
+        first, last = self.share.of(min(self.batch_size, len(self.data) - start))
+        first, last = (first, last) if last > first else (0, 1)
+        return Draw(self.rows, self.turn, self.shift).part(start + first, start + last)
 
     def batch(self, k: int) -> Batch:
         """This process's part of the batch of step k of the epoch."""
