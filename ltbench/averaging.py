@@ -17,9 +17,9 @@ class Average:
         self.keep = keep
         self._live = {name: p.detach() for name, p in method.named_parameters() if p.requires_grad}
         for place, part in method.named_modules():
-            if isinstance(part, _NormBase) and part.running_mean is not None and not getattr(part, "frozen", False):
+            if isinstance(part, _NormBase) and not getattr(part, "frozen", False):
                 statistics = {"running_mean": part.running_mean, "running_var": part.running_var}
-                self._live |= {f"{place}.{name}": value for name, value in statistics.items()}
+                self._live |= {f"{place}.{name}": value for name, value in statistics.items() if value is not None}
         self.held = {name: value.clone() for name, value in self._live.items()}
 
     def update(self, step: int) -> None:

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from .data.memory import Images
+from .data.streams import Data
 from .method import Method, Prediction
 
 BATCH = {"cpu": 128, "cuda": 1000}  # larger batches fall out of a CPU's cache
@@ -50,16 +50,16 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(method: Method, test: Images, accelerator: Accelerator) -> Evaluation:
+def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation:
     """Predict every test image once. Batches are dealt to processes whole, so their number changes nothing."""
     method.eval()
     size = BATCH.get(accelerator.device.type, 128)
     batches = torch.arange(len(test)).split(size)
     mine: list[tuple[int, Prediction, float]] = []
-    for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
-        image = test.batch(batches[i]).image
+    numbers = range(accelerator.process_index, len(batches), accelerator.num_processes)
+    for i, batch in zip(numbers, test.batches(batches[i] for i in numbers), strict=True):
         with accelerator.autocast(), _counter() as counter:
-            prediction = method.predict(image)
+            prediction = method.predict(batch.image)
         mine.append((i, _on_cpu(prediction), counter.get_total_flops() / 2))
     everyone = sorted(gather_object(mine), key=lambda part: part[0])
     predictions, used = [part[1] for part in everyone], sum(part[2] for part in everyone)
@@ -88,7 +88,7 @@ def _on_cpu(p: Prediction) -> Prediction:
 
 
 @torch.no_grad()
-def dense_macs(method: Method, images: Images, accelerator: Accelerator) -> float:
+def dense_macs(method: Method, images: Data, accelerator: Accelerator) -> float:
     """Multiply-adds of convolutions and linear layers for one image, no part skipped."""
     method.eval()
     image = images.batch(torch.arange(1)).image

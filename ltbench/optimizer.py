@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,12 @@ from torch import Tensor
 from .method import Method
 from .recipe import Recipe
 
-TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed", "cls_token")  # as timm's networks name them
+TABLES = (
+    "relative_position_bias_table",
+    "absolute_pos_embed",
+    "pos_embed",
+    "cls_token",
+)  # as timm's networks name them
 
 
 def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
@@ -38,11 +44,12 @@ def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torc
     return optimizer
 
 
-def _groups(trained: dict[str, Tensor], recipe: Recipe) -> list[dict[str, Any]]:
+def _groups(trained: Mapping[str, Tensor], recipe: Recipe) -> list[dict[str, Any]]:
     """The parameters that are decayed and those that are not: biases, norms and position tables, as in timm."""
     spared = [] if recipe.decay_norms else [n for n, p in trained.items() if p.ndim < 2 or n.split(".")[-1] in TABLES]
     decayed = [p for name, p in trained.items() if name not in spared]
-    groups = [{"params": decayed}, {"params": [trained[name] for name in spared], "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    groups += [{"params": [trained[name] for name in spared], "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Share = Annotated[float, Interval(ge=0, le=1)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
-Augmentation = Literal["crop", "flip", "rotate15"]
+# the first three for all images, the others for images in files: see data/transforms.py
+Augmentation = Literal["crop", "flip", "rotate15", "random_resized_crop", "color_jitter", "randaugment"]
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -43,6 +44,7 @@ class Recipe:
     augment: tuple[Augmentation, ...] = ("crop", "flip", "rotate15")
     precision: Literal["fp32", "bf16"] = "fp32"
     # What follows came later: at its default it is left out of records and hashes, see recorded().
+    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels a side; None: the data set's own
     betas: tuple[Decay, Decay] = (0.9, 0.999)  # adamw's, as eps
     eps: Annotated[float, Gt(0)] = 1e-8
     decay_norms: bool = False  # adamw: weight decay on biases, norms and position tables too; sgd decays all

@@ -26,7 +26,7 @@ from . import backbones, checkpoints, registry
 from . import record as records
 from .data.dataset import Dataset, open_dataset
 from .data.draws import seed_of
-from .data.memory import Images
+from .data.streams import Data
 from .errors import LtbenchError, told
 from .evaluate import Evaluation, evaluate
 from .graph import make_tape
@@ -249,7 +249,7 @@ class _Run:
             checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
         return self._results(method, outcome, len(dataset.classes))
 
-    def _fit(self, method: Method, train: Images, accelerator: Accelerator) -> None:
+    def _fit(self, method: Method, train: Data, accelerator: Accelerator) -> None:
         spec = self.spec
         saved = checkpoints.load(self.folder, spec.key) if spec.recipe.epochs else None
         optimizer_state = average_state = None
@@ -267,8 +267,8 @@ class _Run:
         self.progress.sums = {name: value.to(device) for name, value in self.progress.sums.items()}
         self._saved_at = time.monotonic()
         fit = Fit(
-            method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state,
-            average_state, make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
+            method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state, average_state,
+            make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
         )  # fmt: skip
         fit.run()
 
@@ -295,7 +295,7 @@ class _Run:
         text = f"epoch {epoch}/{epochs}  lr {row['lr']:.3g}  {terms}  {rate:.0f} images/s"
         self.tell("epoch", text, epoch=epoch, rate=rate, terms=row["terms"])
 
-    def _parent(self, role: str, train: Images, accelerator: Accelerator) -> Method:
+    def _parent(self, role: str, train: Data, accelerator: Accelerator) -> Method:
         """A finished run, live: in eval mode, without gradients."""
         spec = self.parents[role]
         weights = checkpoints.load_final(self.settings.folder(spec), spec.key, "weights")
@@ -364,7 +364,7 @@ def _numbers(record: Record) -> dict[str, Any]:
     return record.model_dump(include={"right", "predictions", "history", "members", "per_image", "calibration"})
 
 
-def construct(spec: RunSpec, train: Images, accelerator: Accelerator) -> Method:
+def construct(spec: RunSpec, train: Data, accelerator: Accelerator) -> Method:
     """The run's method, untrained, on the device; its weights are drawn from torch's global generator."""
     device = accelerator.device
     problem = Problem(train.counts.cpu(), train.size, lambda: backbones.build(spec.backbone))

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from .data.memory import Draw, Images
+from .data.streams import Data, Drawn
 from .method import Batch, Clock, Method
 from .mixing import mixed
 from .recipe import Recipe
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 class Micro(NamedTuple):
     """One micro-batch of a step."""
 
-    draws: tuple[Draw, ...]  # one for each stream
+    draws: tuple[Drawn, ...]  # one for each stream
     mixes: tuple[Tensor, ...]  # [PARTS] one for each stream: see mixing.py; none where nothing is mixed
     weight: float  # of its mean loss: W times its share of the images of the step over all processes
 
@@ -48,7 +48,7 @@ class Eager:
     model: Any  # the method as accelerate prepared it: a call is its loss()
     optimizer: torch.optim.Optimizer
     stepper: Any  # the optimizer as accelerate prepared it
-    data: Images
+    data: Data
     accelerator: Accelerator
 
     def __call__(self, t: Clock, parts: Sequence[Micro]) -> Outcome:

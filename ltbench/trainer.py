@@ -14,7 +14,7 @@ from torch import Tensor
 from . import mixing
 from .averaging import Average
 from .data.draws import seed_of
-from .data.memory import Draw, Epoch, Images, Share
+from .data.streams import Data, Drawn, Share
 from .errors import LtbenchError
 from .graph import Graphed, Tape, stream_of
 from .method import Clock, Method
@@ -48,7 +48,7 @@ class Fit:
 
     method: Method
     recipe: Recipe
-    data: Images
+    data: Data
     accelerator: Accelerator
     seed: int
     progress: Progress = field(default_factory=Progress)
@@ -97,7 +97,7 @@ class Fit:
             rate.fill_(lr)
         self.method.train()
         streams = [
-            Epoch(self.data, stream, now, self.seed, number, self.recipe, self.share)
+            self.data.epoch(stream, now, self.seed, number, self.recipe, self.share)
             for number, stream in enumerate(self.method.streams())
         ]
         mixes = self._mixes(now.step, per_epoch, len(streams))
@@ -127,7 +127,7 @@ class Fit:
         place = (first, steps, self.share.rank, self.accelerator.device)
         return [mixing.epoch(self.recipe, self.seed, number, *place) for number in range(streams)]
 
-    def _micros(self, k: int, draws: list[Draw], mixes: list[Tensor]) -> list[Micro]:
+    def _micros(self, k: int, draws: list[Drawn], mixes: list[Tensor]) -> list[Micro]:
         """The micro-batches of this process's part of step k of an epoch; a short batch may have fewer of them."""
         whole = min(self.recipe.batch_size, len(self.data) - k * self.recipe.batch_size)
         first, last = self.share.of(whole)

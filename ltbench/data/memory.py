@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -12,28 +11,10 @@ from torch import Tensor
 from ..longtail import class_counts
 from ..method import Batch, Clock, Stream
 from . import augment
-from .draws import generator
+from .streams import Norm, Share, held_out, order, steps_of
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
-
-
-class Norm(NamedTuple):
-    """Mean and standard deviation of each channel, of pixel values from 0 to 1."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-class Share(NamedTuple):
-    """Which part of every batch is this process's."""
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, count: int) -> tuple[int, int]:
-        """(first, last) of this part of `count` images in order; parts are equal, or differ by one."""
-        return count * self.rank // self.world, count * (self.rank + 1) // self.world
 
 
 class Draw(NamedTuple):
@@ -43,9 +24,18 @@ class Draw(NamedTuple):
     turn: Tensor  # [V, B] as augment.Draws
     shift: Tensor  # [V, B]
 
+    @property
+    def size(self) -> int:
+        """B."""
+        return len(self.rows)
+
     def part(self, first: int, last: int) -> Draw:
-        """Its images from first to last, the last one left out."""
+        """The images first to last - 1 of these."""
         return Draw(self.rows[first:last], self.turn[:, first:last], self.shift[:, first:last])
+
+    def clone(self) -> Draw:
+        """The same, in memory of its own."""
+        return Draw(*(part.clone() for part in self))
 
 
 class Images:
@@ -57,15 +47,13 @@ class Images:
         self.counts = class_counts(label, classes).float()
         self._padded: Tensor | None = None
         self._table: Tensor | None = None
-        scale = torch.tensor(norm.std, device=image.device).mul(255).reciprocal()
-        self._scale = scale.view(3, 1, 1)
-        self._offset = -(torch.tensor(norm.mean, device=image.device) * 255 * scale).view(3, 1, 1)
+        self._scale, self._offset = norm.scaling(image.device)
 
     def __len__(self) -> int:
         return len(self.label)
 
-    def to(self, device: torch.device) -> Images:
-        """These images on that device."""
+    def to(self, device: torch.device, workers: int | None = None) -> Images:
+        """These images on that device. No workers are needed."""
         return Images(self.image.to(device), self.label.to(device), self.classes, self.norm)
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -74,8 +62,11 @@ class Images:
 
     def once(self, batch_size: int = 128) -> Iterator[Batch]:
         """Each image once, in order, as at test: upright and uncropped."""
-        for rows in torch.arange(len(self)).split(batch_size):
-            yield self.batch(rows)
+        return self.batches(torch.arange(len(self)).split(batch_size))
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
+        """A batch of each of these rows, as at test."""
+        return map(self.batch, rows)
 
     def batch(self, rows: Tensor) -> Batch:
         """Images `rows` [B], as at test."""
@@ -95,13 +86,7 @@ class Images:
 
     def split(self, share: float = 0.1) -> tuple[Images, Images]:
         """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
-        held = torch.zeros(len(self), dtype=torch.bool)
-        labels = self.label.cpu()
-        for label in range(self.classes):
-            rows = (labels == label).nonzero()[:, 0]
-            out = min(math.ceil(len(rows) * share), len(rows) - 1)
-            if out > 0:
-                held[rows[-out:]] = True
+        held = held_out(self.label, self.classes, share)
         return self._subset(~held), self._subset(held)
 
     def _subset(self, chosen: Tensor) -> Images:
@@ -124,7 +109,11 @@ class Images:
 
     def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
-        return math.ceil(len(self) / recipe.batch_size)
+        return steps_of(len(self), recipe)
+
+    def epoch(self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()) -> Epoch:
+        """What that stream, the method's number-th, draws in t's epoch."""
+        return Epoch(self, stream, t, seed, number, recipe, share)
 
 
 class Epoch:
@@ -139,31 +128,16 @@ class Epoch:
     ) -> None:
         self.data, self.batch_size, self.share = data, recipe.batch_size, share
         device = data.label.device
-        self.rows = _order(data, stream, t, generator(seed, "order", number, t.epoch)).to(device)
+        self.rows = order(data, stream, t, seed, number).to(device)
         place = (seed, "augment", number, t.epoch)
         draws = augment.draw(recipe.augment, stream.views, len(data), data.size, place)
         self.turn, self.shift = draws.turn.to(device), draws.shift.to(device)
 
     def draw(self, k: int) -> Draw:
-        """What this process's part of the batch of step k of the epoch is made of.
-
-        Where a short last batch has no image for it, it has the first one: the trainer counts that for nothing.
-        """
-        start = k * self.batch_size
-        first, last = self.share.of(min(self.batch_size, len(self.data) - start))
-        first, last = (first, last) if last > first else (0, 1)
-        return Draw(self.rows, self.turn, self.shift).part(start + first, start + last)
+        """What this process's part of the batch of step k of the epoch is made of."""
+        at = self.share.part(k, self.batch_size, len(self.data))
+        return Draw(self.rows[at], self.turn[:, at], self.shift[:, at])
 
     def batch(self, k: int) -> Batch:
         """This process's part of the batch of step k of the epoch."""
         return self.data.augmented(self.draw(k))
-
-
-def _order(data: Images, stream: Stream, t: Clock, random: torch.Generator) -> Tensor:
-    """[N] the rows that a stream draws in one epoch, in order."""
-    if stream.class_odds is None:
-        return torch.randperm(len(data), generator=random)
-    counts = data.counts.cpu()
-    # a class without images can be drawn by none of its images: its odds fall to the others
-    odds = stream.class_odds(counts.clamp(min=1), t) / counts.clamp(min=1)
-    return torch.multinomial(odds[data.label.cpu()], len(data), replacement=True, generator=random)
