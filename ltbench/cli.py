@@ -81,6 +81,9 @@ def run(
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")] = "auto",
     precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="As --set recipe.precision=...")] = None,
     checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every step.")] = 60.0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read image files beside each run; changes no number.")
+    ] = None,
     only: OnlyOption = None,
     seeds: SeedsOption = None,
     sets: SetOption = None,
@@ -95,7 +98,7 @@ def run(
     from . import runs as carry
     from .progress import Screen
 
-    settings = carry.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint)
+    settings = carry.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint, workers)
     why = carry.outstanding(chosen, settings)
     if dry_run:
         _print_plan(plan, chosen, why, "text")

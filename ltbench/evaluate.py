@@ -14,6 +14,7 @@ from .data.streams import Data
 from .method import Method, Prediction
 
 BATCH = {"cpu": 128, "cuda": 1000}  # larger batches fall out of a CPU's cache
+LARGE = 64  # pixels a side above which a batch of 1000 would take more memory than training does
 BINS = 15
 
 
@@ -53,7 +54,7 @@ class Evaluation:
 def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation:
     """Predict every test image once. Batches are dealt to processes whole, so their number changes nothing."""
     method.eval()
-    size = BATCH.get(accelerator.device.type, 128)
+    size = BATCH.get(accelerator.device.type, 128) if test.size <= LARGE else 128
     batches = torch.arange(len(test)).split(size)
     mine: list[tuple[int, Prediction, float]] = []
     numbers = range(accelerator.process_index, len(batches), accelerator.num_processes)
@@ -91,7 +92,7 @@ def _on_cpu(p: Prediction) -> Prediction:
 def dense_macs(method: Method, images: Data, accelerator: Accelerator) -> float:
     """Multiply-adds of convolutions and linear layers for one image, no part skipped."""
     method.eval()
-    image = images.batch(torch.arange(1)).image
+    image = torch.zeros(1, 3, images.size, images.size, device=accelerator.device)  # what it shows is not counted
     with accelerator.autocast(), _counter() as counter:
         method.dense(image)
     return counter.get_total_flops() / 2

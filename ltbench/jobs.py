@@ -207,7 +207,7 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         arguments = (theirs, self.settings, tuple(self.plugins), number)
-        process = context.Process(target=_work, args=arguments, daemon=True)
+        process = context.Process(target=_work, args=arguments)  # no daemon: it may start processes that read files
         # Blocked until the worker ignores them: a terminal's Ctrl-C also reaches one that is still importing torch.
         # The tracker comes first, since starting it unblocks them.
         multiprocessing.resource_tracker.ensure_running()

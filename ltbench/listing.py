@@ -18,6 +18,7 @@ from .record import FINAL
 
 if TYPE_CHECKING:
     from .data.dataset import Dataset
+    from .data.transforms import Look
     from .plan import Plan, RunSpec
     from .record import Row
     from .runs import Settings
@@ -129,27 +130,38 @@ def _spelled_out(suite: Suite) -> str:
 def datasets_of(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """The datasets of a suite, as plain data."""
     from .data.dataset import open_dataset
+    from .data.transforms import look_of
 
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
-    return [_data_item(open_dataset(part, folder)) for spec in suite.data for part in spec.each()]
+    opened = [open_dataset(part, folder) for spec in suite.data for part in spec.each()]
+    return [_data_item(data, look_of(data.spec, data.train.size, suite.recipe)) for data in opened]
 
 
-def _data_item(data: Dataset) -> dict[str, Any]:
-    """A dataset; a draw says besides what it is expected to share with another."""
+def _data_item(data: Dataset, look: Look | None) -> dict[str, Any]:
+    """A dataset; a draw says besides what it is expected to share with another, one in files how they are read."""
     from .plan import overlap
     from .scores import group_classes
 
     groups = {name: len(classes) for name, classes in group_classes(data.counts, data.groups).items()}
-    return {
-        "name": data.spec.label,
-        "classes": len(data.classes),
-        "train": len(data.train),
-        "test": len(data.test),
-        "counts": list(data.counts),
-        "groups": groups,
-        "fingerprint": data.fingerprints["rows"],
-    } | ({} if data.spec.draw is None else {"overlap": overlap(data)})
+    return (
+        {
+            "name": data.spec.label,
+            "classes": len(data.classes),
+            "train": len(data.train),
+            "test": len(data.test),
+            "counts": list(data.counts),
+            "groups": groups,
+            "fingerprint": data.fingerprints["rows"],
+        }
+        | ({} if data.spec.draw is None else {"overlap": overlap(data)})
+        | ({} if look is None else _reading(data, look))
+    )
+
+
+def _reading(data: Dataset, look: Look) -> dict[str, Any]:
+    held = data.held_in_memory(look)
+    return {"root": str(data.root), "image_size": look.size, "read": "once, into memory" if held else "each time"}
 
 
 def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
@@ -160,8 +172,13 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
         console.print(
             f"  {data['classes']} classes ({groups}), {data['train']} training images, {data['test']} for test"
         )
-        console.print(f"  training images per class: {data['counts'][0]} to {data['counts'][-1]}")
+        console.print(f"  training images per class: {max(data['counts'])} to {min(data['counts'])}")
         console.print(f"  rows {data['fingerprint']}", soft_wrap=True)
+        if "root" in data:
+            size = data["image_size"]
+            console.print(
+                Text(f"  images below {data['root']}, read {data['read']}, as {size}x{size} pixels"), soft_wrap=True
+            )
         if "overlap" in data:
             console.print(f"  {overlap_line(data['overlap'])}")
 
@@ -225,19 +242,23 @@ def _cost(spec: RunSpec, settings: Settings) -> float:
     from accelerate import Accelerator
 
     from . import runs
+    from .data.dataset import open_dataset
+    from .data.transforms import look_of
     from .evaluate import dense_macs
 
     if not spec.recipe.epochs:
         return 0.0
-    dataset = runs.on_device(spec, settings.data, "cpu")
+    train = open_dataset(spec.data, settings.data).train
+    if look := look_of(spec.data, train.size, spec.recipe):
+        train = train.seen(look)  # type: ignore[union-attr]
     with torch.random.fork_rng(devices=[]):
         accelerator = Accelerator(cpu=True)
         try:
-            method = runs.construct(spec, dataset.train, accelerator)
+            method = runs.construct(spec, train, accelerator)
         except ValueError as error:
             raise LtbenchError(f"{spec.label}: {error}") from None
-        macs = dense_macs(method, dataset.train, accelerator)
-    return 3 * macs * len(dataset.train) * spec.recipe.epochs * len(method.streams())
+        macs = dense_macs(method, train, accelerator)
+    return 3 * macs * len(train) * spec.recipe.epochs * len(method.streams())
 
 
 def show_plan(

@@ -14,6 +14,7 @@ from . import labels, registry
 from .data.dataset import Dataset, open_dataset
 from .data.spec import DataSpec
 from .data.subset import expected_overlap
+from .data.transforms import Look, look_of
 from .errors import LtbenchError, explain
 from .keys import Identity, digest, stem, validated
 from .method import ProblemSpec, Ref
@@ -99,6 +100,7 @@ def make(suite: Suite, folder: Path) -> Plan:
     for data, backbone in product(suite.data, suite.backbones):
         sets = [Sample.of(open_dataset(part, folder)) for part in data.each()]
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
+        _check_look(suite, sets[0])
         for entry, ref, recipe in entries:
             visit = _Visitor(plan, data, sets, backbone, suite.where("methods", entry.index))
             plan.rows.append(visit.row(entry, ref, recipe))
@@ -121,6 +123,14 @@ def _resolved(suite: Suite) -> list[tuple[Entry, Ref, Recipe]]:
     if faults:
         raise LtbenchError("\n".join(faults))
     return resolved
+
+
+def _check_look(suite: Suite, sample: Sample) -> None:
+    """Raises LtbenchError where the suite's recipe does not go with its data."""
+    try:
+        look_of(sample.spec, sample.size, suite.recipe)
+    except LtbenchError as error:
+        raise LtbenchError(f"{suite.where('recipe')}: {error}") from None
 
 
 def overlap(data: Dataset) -> dict[str, float | None]:
@@ -168,7 +178,9 @@ class _Visitor:
         label = labels.label(ref.method, ref.options)
         if entry.recipe:
             label += f" [{', '.join(f'{key}={value}' for key, value in entry.recipe.items())}]"
-        spec = ProblemSpec(data.label, self.sample.counts, self.sample.size, self.backbone)
+        look = self._look(recipe)
+        size = look.size if look else self.sample.size
+        spec = ProblemSpec(data.label, self.sample.counts, size, self.backbone)
         skip = self._ask(ref.method, "skip", spec, ref.options)
         keys = {}
         for seed in () if skip else suite.seeds_of(data):
@@ -203,6 +215,7 @@ class _Visitor:
             reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
         recipe = self._valid(ref.method, replace(recipe, **{key: getattr(base, key) for key in own}))
+        self._look(recipe)
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
             options=registry.canonical(ref.options), recipe=recipe.recorded(),
@@ -215,6 +228,13 @@ class _Visitor:
             label=label, recipe=recipe, suite_recipe=suite.recipe, parents=parents, identity=identity, key=identity.key,
         )  # fmt: skip
         return self.plan.runs.setdefault(run.key, run)
+
+    def _look(self, recipe: Recipe) -> Look | None:
+        """How a recipe looks at the data. Raises LtbenchError where it asks for what they cannot give."""
+        try:
+            return look_of(self.sample.spec, self.sample.size, recipe)
+        except LtbenchError as error:
+            raise LtbenchError(f"{self.where}: {error}") from None
 
     def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
         """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""

@@ -27,6 +27,7 @@ from . import record as records
 from .data.dataset import Dataset, open_dataset
 from .data.draws import seed_of
 from .data.streams import Data
+from .data.transforms import Look, look_of
 from .errors import LtbenchError, told
 from .evaluate import Evaluation, evaluate
 from .graph import make_tape
@@ -48,6 +49,7 @@ class Settings:
     data: Path
     device: str = "cpu"  # cpu, cuda or mps
     checkpoint: float = 60.0  # seconds between checkpoints; 0 is every step
+    workers: int | None = None  # processes that read files beside each run; None: as many as suit
 
     def record_path(self, spec: RunSpec) -> Path:
         """The file of a run's record."""
@@ -233,7 +235,7 @@ class _Run:
         accelerator = make_accelerator(self.settings.device, spec.recipe.precision)
         if accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        dataset = on_device(spec, self.settings.data, str(accelerator.device))
+        dataset = on_device(spec, self.settings.data, str(accelerator.device), self.settings.workers)
         train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
         torch.manual_seed(seed_of(spec.ref.seed, "init"))
         method = construct(spec, train, accelerator)
@@ -389,16 +391,20 @@ def agreed(value: T) -> T:
 
 
 @lru_cache(maxsize=4)  # a suite of many draws has more sets than a device may hold
-def _opened(data: Any, folder: Path, device: str) -> Dataset:
-    return open_dataset(data, folder).to(torch.device(device))
+def _opened(data: Any, folder: Path, device: str, look: Look | None = None, workers: int | None = None) -> Dataset:
+    return open_dataset(data, folder).seen(look, workers).to(torch.device(device), workers)
 
 
-def on_device(spec: RunSpec, folder: Path, device: str) -> Dataset:
-    """The run's data on that device, read once a process; refused where they are not what the plan saw."""
-    dataset = _opened(spec.data, folder, device)
-    if dataset.fingerprints != spec.identity.fingerprints:
+def on_device(spec: RunSpec, folder: Path, device: str, workers: int | None = None) -> Dataset:
+    """The run's data on that device, as its recipe looks at them, read once a process.
+
+    Raises LtbenchError where they are not what the plan saw, or a file that must be decoded now cannot be read.
+    """
+    listed = open_dataset(spec.data, folder)
+    if listed.fingerprints != spec.identity.fingerprints:
         raise LtbenchError(f"{spec.data.label} has changed since the plan was made: its fingerprints differ")
-    return dataset
+    look = look_of(spec.data, listed.train.size, spec.recipe)
+    return _opened(spec.data, folder, device, look, workers) if look else _opened(spec.data, folder, device)
 
 
 def peak_memory_mb() -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from . import backbones, strict_yaml
-from .data.spec import DataSpec
+from .data.spec import DataSpec, misfits
 from .errors import LtbenchError, explain, near, unknown
 from .keys import validated
 from .recipe import ADAPTER, Recipe
@@ -168,6 +168,7 @@ def _data(document: strict_yaml.Document, path: KeyPath, value: Any, faults: lis
     if "draw" in value:
         faults.append(f"{document.where((*path, 'draw'))}: {unknown('key', 'draw', known)}")
         return None
+    faults += [f"{document.where((*path, key))}: {said}" for key, said in misfits(value)]
     return _validated(document, path, _DATA, value, known, faults)
 
 

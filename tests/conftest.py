@@ -34,6 +34,15 @@ def cifar100() -> Path:
 
 
 @pytest.fixture(scope="session")
+def lists() -> Path:
+    """The folder of the field's lists, gzipped, and of the published counts per class."""
+    folder = Path(os.environ.get("LTBENCH_DATA", ""), "lists")
+    if not (os.environ.get("LTBENCH_DATA") and (folder / "Places_LT_train.txt.gz").is_file()):
+        pytest.skip("needs the field's lists: $LTBENCH_DATA is not set, or holds no lists/Places_LT_train.txt.gz")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which the glyphs are drawn already."""
     folder = tmp_path_factory.mktemp("data")

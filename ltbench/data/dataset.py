@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -12,11 +14,15 @@ import torch
 
 from ..errors import LtbenchError
 from ..longtail import profile_counts
-from . import cifar, glyphs, pack
-from .memory import Images, Norm
-from .source import Source
+from . import cifar, glyphs, listed, pack
+from . import folder as own_folder
+from .files import Files, Place
+from .memory import Images
+from .source import Listed, Source
 from .spec import DataSpec
-from .subset import longtail_rows, nearest_groups, pixel_fingerprint, row_fingerprint
+from .streams import Norm
+from .subset import list_fingerprint, longtail_rows, nearest_groups, pixel_fingerprint, row_fingerprint
+from .transforms import Look
 
 _CIFAR_NORM = Norm((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # RIDE uses CIFAR-10's for both
 _SETS: dict[str, tuple[Callable[[Path], Source], Norm]] = {
@@ -24,35 +30,65 @@ _SETS: dict[str, tuple[Callable[[Path], Source], Norm]] = {
     "cifar100_lt": (partial(cifar.load, classes=100), _CIFAR_NORM),
     "glyphs_lt": (glyphs.load, Norm((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))),
 }
+FILE_SIZE = 224  # pixels a side, where a recipe gives no image_size
+MEMORY = 2**30  # bytes: sets of files that are smaller, decoded, are held in memory if their augmentation allows it
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A long-tailed training set and its balanced test set, in memory. Test images stand in class order."""
+    """A long-tailed training set and its test set, in memory or in files. Test images stand in class order."""
 
     spec: DataSpec
     classes: tuple[str, ...]
     counts: tuple[int, ...]  # training images per class
     groups: tuple[int, int]  # many > groups[0] >= medium >= groups[1] > few
-    train: Images
-    test: Images
-    fingerprints: dict[str, str]  # sha256 of the chosen rows, of the training pixels, of the test pixels
+    train: Images | Files
+    test: Images | Files
+    # sha256 of the chosen rows, of the training pixels, of the test pixels; in files: of "path label" lines each time
+    fingerprints: dict[str, str]
     pool: tuple[int, ...]  # images per class that these were chosen from
 
-    def to(self, device: torch.device) -> Dataset:
-        """This dataset on that device."""
-        return replace(self, train=self.train.to(device), test=self.test.to(device))
+    @property
+    def root(self) -> Path | None:
+        """The folder of the images, where they are in files."""
+        return self.train.place.root if isinstance(self.train, Files) else None
+
+    def to(self, device: torch.device, workers: int | None = None) -> Dataset:
+        """This dataset on that device; workers: processes that read files, None for as many as suit."""
+        return replace(self, train=self.train.to(device, workers), test=self.test.to(device, workers))
+
+    def held_in_memory(self, look: Look | None) -> bool:
+        """Whether its images, looked at so, are held in memory: always, or decoded once because they are small."""
+        images = len(self.train) + len(self.test)
+        return look is None or (look.fits_memory and images * 3 * look.size**2 <= MEMORY)
+
+    def seen(self, look: Look | None, workers: int | None = None) -> Dataset:
+        """This dataset as a recipe looks at it: see look_of(). Small ones are decoded here.
+
+        Raises LtbenchError naming the file that cannot be read.
+        """
+        if look is None:
+            return self
+        assert isinstance(self.train, Files) and isinstance(self.test, Files)
+        cpu = torch.device("cpu")
+        train, test = (part.seen(look).to(cpu, workers) for part in (self.train, self.test))
+        if self.held_in_memory(look):
+            return replace(self, train=train.decoded(), test=test.decoded())
+        return replace(self, train=train, test=test)
 
 
 @lru_cache(maxsize=4)
 def open_dataset(spec: DataSpec, folder: Path) -> Dataset:
-    """The dataset on the CPU, read once a process. Raises LtbenchError where it is absent or cannot be cut so.
+    """The dataset on the CPU, read once a process; of one in files the lists are read, and no image.
 
-    A pack of it in the folder is taken before all else.
+    A pack of it in the folder is taken before all else. Raises LtbenchError where it is absent or cannot be cut so.
     """
     if spec.draws is not None:
         raise ValueError(f"{spec.label} is several training sets: open each of spec.each()")
-    norm = _SETS[spec.name][1]
+    return _open_files(spec, folder) if spec.in_files else _open_pool(spec, folder)
+
+
+def _open_pool(spec: DataSpec, folder: Path) -> Dataset:
     pool, test, test_print = (_opened_pool if spec.draw is None else _held_pool)(spec.name, folder)
     counts, rows = cut(spec, pool)
     if pool.absent is not None and pool.absent[rows].any():
@@ -60,17 +96,86 @@ def open_dataset(spec: DataSpec, folder: Path) -> Dataset:
             f"{pack.path_of(folder, spec.name)}: {int(pool.absent[rows].sum())} training images of {spec.label} are "
             "not in this pack; make one from this suite with `ltbench data pack`"
         )
+    if len(counts) < len(pool.classes):
+        chosen = int((test.label < len(counts)).sum())  # test images stand in class order
+        test = Images(test.image[:chosen], test.label[:chosen], len(counts), test.norm)
+        test_print = pixel_fingerprint(test.image.numpy())
     image = pool.train_image[rows]
     return Dataset(
         spec=spec,
-        classes=pool.classes,
+        classes=pool.classes[: len(counts)],
         counts=tuple(counts),
         groups=pool.groups if spec.draw is None else nearest_groups(counts, _canonical(spec, pool), pool.groups),
-        train=_images(image, pool.train_label[rows], len(counts), norm),
+        train=_images(image, pool.train_label[rows], len(counts), test.norm),
         test=test,
         fingerprints={"rows": row_fingerprint(rows), "train": pixel_fingerprint(image), "test": test_print},
-        pool=tuple(np.bincount(pool.train_label, minlength=len(counts)).tolist()),
+        pool=tuple(np.bincount(pool.train_label).tolist()[: len(counts)]),
     )
+
+
+def _open_files(spec: DataSpec, folder: Path) -> Dataset:
+    found = own_folder.load(folder, spec.root) if spec.name == "folder" else listed.load(spec.name, folder, spec.root)
+    classes = _classes(spec, len(found.classes))
+    rows = np.flatnonzero(found.train_label < classes)
+    if spec.imbalance is not None:
+        rows = rows[_cut_files(spec, found.train_label[rows], found.classes[:classes])]
+    tested = np.argsort(found.test_label, kind="stable")
+    tested = tested[found.test_label[tested] < classes]
+    train = _files(found, found.train_path[rows], found.train_label[rows], classes)
+    test = _files(found, found.test_path[tested], found.test_label[tested], classes)
+    chosen = list_fingerprint(train.place.paths, train.label.numpy())
+    return Dataset(
+        spec=spec,
+        classes=found.classes[:classes],
+        counts=tuple(np.bincount(found.train_label[rows], minlength=classes).tolist()),
+        groups=found.groups,
+        train=train,
+        test=test,
+        fingerprints={
+            "rows": chosen, "train": chosen, "test": list_fingerprint(test.place.paths, test.label.numpy())
+        },
+        pool=tuple(np.bincount(found.train_label).tolist()[:classes]),
+    )  # fmt: skip
+
+
+def _files(found: Listed, path: np.ndarray, label: np.ndarray, classes: int) -> Files:
+    place = Place(found.root, path, Look(FILE_SIZE, ()), Norm(found.mean, found.std))
+    return Files(place, torch.from_numpy(label), classes)
+
+
+def _classes(spec: DataSpec, there: int) -> int:
+    """How many classes are kept. Raises LtbenchError where there are not so many."""
+    if spec.classes and spec.classes > there:
+        raise LtbenchError(f"data.classes is {spec.classes}: {spec.label} has {there}")
+    return spec.classes or there
+
+
+def _cut_files(spec: DataSpec, label: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """[N] rows of a profile over the classes in label order; without a head, the largest that their images allow."""
+    there = np.bincount(label, minlength=len(names))
+
+    def counts_of(head: int) -> list[int]:
+        assert spec.imbalance is not None
+        try:
+            return profile_counts(head, len(names), spec.imbalance, spec.profile)
+        except ValueError as error:
+            raise LtbenchError(f"data: {error}") from None
+
+    def too_large(head: int) -> bool:
+        return bool((np.array(counts_of(head)) > there).any())
+
+    assert spec.imbalance is not None
+    least, most = math.ceil(spec.imbalance), int(there.max())  # fewer would leave the last class without an image
+    if least > most:
+        raise LtbenchError(f"data.imbalance is {spec.imbalance:g}: the largest class of {spec.label} has {most} images")
+    head = spec.head or least - 1 + bisect_left(range(least, most + 1), True, key=too_large)
+    if head < least or too_large(head):
+        short = int(np.flatnonzero(np.array(counts_of(max(head, least))) > there)[0])
+        raise LtbenchError(
+            f"data: class {names[short]!r} has {there[short]} images, {counts_of(max(head, least))[short]} are asked "
+            "for; the profile falls over the classes in label order: lower imbalance or head"
+        )
+    return longtail_rows(label, counts_of(head))
 
 
 def _opened_pool(name: str, folder: Path) -> tuple[Source, Images, str]:
@@ -101,7 +206,7 @@ def cut(spec: DataSpec, pool: Source) -> tuple[list[int], np.ndarray]:
             f"{largest} images a class of {spec.name}, so that the largest classes differ from draw to draw"
         )
     try:
-        counts = profile_counts(spec.head or largest, len(pool.classes), spec.imbalance, spec.profile)
+        counts = _profile(spec, pool, spec.head or largest)
     except ValueError as error:
         raise LtbenchError(f"data: {error}") from None
     return counts, longtail_rows(pool.train_label, counts, spec.draw or 0)
@@ -114,7 +219,12 @@ def _largest(pool: Source) -> int:
 
 def _canonical(spec: DataSpec, pool: Source) -> list[int]:
     """Images per class of the subset whose largest class is whole: its groups are those of all smaller draws."""
-    return profile_counts(_largest(pool), len(pool.classes), spec.imbalance, spec.profile)
+    return _profile(spec, pool, _largest(pool))
+
+
+def _profile(spec: DataSpec, pool: Source, head: int) -> list[int]:
+    assert spec.imbalance is not None  # of all that is cut from a pool
+    return profile_counts(head, _classes(spec, len(pool.classes)), spec.imbalance, spec.profile)
 
 
 def rows_of(specs: Iterable[DataSpec], pool: Source) -> np.ndarray:

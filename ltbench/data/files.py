@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import LtbenchError, told
 from ..longtail import class_counts
@@ -163,7 +163,8 @@ class FileEpoch:
             data.place, self.rows.numpy(), self.parts, transforms.in_training(data.place.look),
             stream.views, (seed, "augment", number, t.epoch),
         )  # fmt: skip
-        self._next, self._items = -1, iter(())
+        self._next = -1
+        self._items: Iterator[Tensor] = iter(())
 
     def draw(self, k: int) -> Loaded:
         """This process's part of the batch of step k of the epoch. Raises LtbenchError where a file cannot be read."""
@@ -178,7 +179,7 @@ class FileEpoch:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Dataset["Tensor | LtbenchError"]):
     """Batches to be read: item k holds the pictures at parts[k] of rows."""
 
     place: Place
@@ -194,7 +195,7 @@ class Reading:
             self, batch_size=None, sampler=range(first, len(self.parts)),
             num_workers=min(workers, len(self.parts) - first), pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # else it would draw from the global one
-        )  # type: ignore[var-annotated]  # fmt: skip
+        )  # fmt: skip
         for item in loader:
             if isinstance(item, LtbenchError):
                 raise item
@@ -236,16 +237,17 @@ def open_picture(path: Path) -> Image.Image:
             with Image.open(path) as picture:
                 return picture.convert("RGB")
     except Exception as error:  # a damaged picture fails in many ways
-        missing = isinstance(error, FileNotFoundError)
-        raise LtbenchError(f"{path}: {'no such image' if missing else f'not a whole image ({told(error)})'}") from None
+        fault = "no such image" if isinstance(error, FileNotFoundError) else f"not a whole image: {_said(error)}"
+        raise LtbenchError(f"{path}: {fault}") from None
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no known kind of picture"
+    return error.strerror if isinstance(error, OSError) and error.strerror else told(error)
 
 
 def suitable_workers(images: int) -> int:
     """How many processes read a set of so many images, unless --workers says so: none for a small one."""
-    return (
-        0
-        if images < SMALL
-        else min(
-            MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if images < SMALL else min(MOST_WORKERS, cores)

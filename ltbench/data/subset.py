@@ -1,7 +1,7 @@
 """Cutting a long tail from a balanced pool, as LDAM-DRW does it (Cao et al. 2019), row by row."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -55,6 +55,12 @@ def nearest_groups(counts: Sequence[int], canonical: Sequence[int], groups: tupl
 def row_fingerprint(rows: np.ndarray) -> str:
     """sha256 of the row numbers as int32, little endian."""
     return hashlib.sha256(rows.astype("<i4").tobytes()).hexdigest()
+
+
+def list_fingerprint(paths: Iterable[str], labels: np.ndarray) -> str:
+    """sha256 of lines "path label" in UTF-8, each with a newline behind it; what the files hold has no say."""
+    lines = (f"{path} {label}\n" for path, label in zip(paths, labels.tolist(), strict=True))
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def pixel_fingerprint(images: np.ndarray) -> str:

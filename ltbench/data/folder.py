@@ -1,0 +1,153 @@
+"""Images of one's own: a folder per class, two "path label" lists, or a CSV; no image is opened.
+
+root/train/<class>/*.jpg and root/test/<class>/*.jpg, or root/train.txt and root/test.txt with paths from root on, or
+root/data.csv with the columns path, label and split (train or test). Labels of lists and CSV may be names of classes;
+classes are numbered in the order of their names, or of their numbers where all labels are whole numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LtbenchError, told
+from .catalogue import FACTS, GROUPS
+from .source import Listed
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+COLUMNS = ("path", "label", "split")
+PARTS = ("train", "test")
+WAYS = (
+    "root/train/<class>/*.jpg and root/test/<class>/*.jpg, or root/train.txt and root/test.txt of lines 'path label', "
+    "or root/data.csv with the columns path,label,split"
+)
+Rows = dict[str, list[tuple[str, str]]]  # part -> (path, class) of each image
+
+
+def load(data: Path, root: str | None) -> Listed:
+    """The images below root, relative to the data folder. Raises LtbenchError that says what is wrong with them."""
+    place = data / (Path(root).expanduser() if root else "folder")
+    if not place.is_dir():
+        raise LtbenchError(f"data.root: there is no folder {place}; it must hold {WAYS}")
+    try:
+        rows, where = _rows(place)
+    except OSError as error:
+        raise LtbenchError(told(error)) from None
+    classes = _in_order({name for _, name in rows["train"]})
+    _check(rows, where, classes)
+    number = {name: c for c, name in enumerate(classes)}
+    paths = {part: np.array([path for path, _ in rows[part]], dtype=object) for part in PARTS}
+    labels = {part: np.array([number[name] for _, name in rows[part]], dtype=np.int64) for part in PARTS}
+    norm = FACTS["imagenet_lt"]
+    return Listed(
+        place, paths["train"], labels["train"], paths["test"], labels["test"], classes, GROUPS, norm.mean, norm.std
+    )
+
+
+def _rows(place: Path) -> tuple[Rows, dict[str, Path]]:
+    """(the images of each part, where each part is written down)."""
+    ways = {
+        "data.csv": (place / "data.csv").is_file(),
+        "train.txt and test.txt": any((place / f"{part}.txt").is_file() for part in PARTS),
+        "train/ and test/": any((place / part).is_dir() for part in PARTS),
+    }
+    # lists and a CSV may name images that lie in train/ and test/
+    way = next((name for name, there in ways.items() if there), None)
+    if way is None:
+        raise LtbenchError(f"{place}: no images are named here; it must hold {WAYS}")
+    if ways["data.csv"] and ways["train.txt and test.txt"]:
+        raise LtbenchError(f"{place}: holds data.csv and train.txt or test.txt; which of them counts?")
+    if way == "data.csv":
+        return _csv(place / "data.csv"), dict.fromkeys(PARTS, place / "data.csv")
+    suffix, read = (".txt", _list) if way.startswith("train.txt") else ("", _tree)
+    where = {part: place / f"{part}{suffix}" for part in PARTS}
+    for part, path in where.items():
+        if not path.exists():
+            raise LtbenchError(f"{path}: missing, so there is no {part} part; {place} must hold {WAYS}")
+    return {part: list(read(path)) for part, path in where.items()}, where
+
+
+def _tree(folder: Path) -> Iterator[tuple[str, str]]:
+    """The images in the folders of the classes, sorted. Raises LtbenchError for a class without images."""
+    root = folder.parent
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith(".") or not entry.is_dir():
+            continue
+        images = sorted(_images(entry.path))
+        if not images:
+            raise LtbenchError(f"{entry.path}: a class without images (images end in {', '.join(SUFFIXES)})")
+        yield from ((os.path.relpath(image, root).replace(os.sep, "/"), entry.name) for image in images)
+
+
+def _images(folder: str) -> Iterator[str]:
+    for above, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield os.path.join(above, name)
+
+
+def _list(path: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        image, _, name = line.strip().replace("\t", " ").rpartition(" ")
+        if not line.strip():
+            continue
+        if not image.strip():
+            raise LtbenchError(f"{path}:{number}: {line.strip()[:200]!r}: a row is 'path label'")
+        yield _row(path, number, image.strip(), name)
+
+
+def _csv(path: Path) -> Rows:
+    rows: Rows = {part: [] for part in PARTS}
+    reader = csv.DictReader(_text(path).splitlines())
+    lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if lacking:
+        raise LtbenchError(f"{path}:1: no column {', '.join(lacking)}; the columns are {','.join(COLUMNS)}")
+    for row in reader:
+        image, name, part = ((row[column] or "").strip() for column in COLUMNS)
+        if part not in PARTS:
+            raise LtbenchError(f"{path}:{reader.line_num}: split {part!r}: must be train or test")
+        if not image or not name:
+            raise LtbenchError(f"{path}:{reader.line_num}: no {'label' if image else 'path'}")
+        rows[part].append(_row(path, reader.line_num, image, name))
+    return rows
+
+
+def _row(path: Path, number: int, image: str, name: str) -> tuple[str, str]:
+    if os.path.isabs(image) or ".." in image.split("/") or "\0" in image:
+        raise LtbenchError(f"{path}:{number}: path {image[:200]!r}: must lie below {path.parent}")
+    return image, name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LtbenchError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """By number where all names are whole numbers, else by name."""
+    known = list(names)
+    numbers = all(name.isascii() and name.isdigit() for name in known)
+    return tuple(sorted(known, key=lambda name: (int(name), name) if numbers else (0, name)))
+
+
+def _check(rows: Rows, where: dict[str, Path], classes: tuple[str, ...]) -> None:
+    """Raises LtbenchError where the two parts do not make a problem."""
+    for part in PARTS:
+        if not rows[part]:
+            raise LtbenchError(f"{where[part]}: no {part} images")
+    if len(classes) < 2:
+        raise LtbenchError(f"{where['train']}: one class alone, {classes[0]!r}; a problem has at least two")
+    strange = _in_order({name for _, name in rows["test"]} - set(classes))
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise LtbenchError(f"{where['test']}: class {strange[0]!r}{more} is in test, but not in train")
+    untested = _in_order(set(classes) - {name for _, name in rows["test"]})
+    if untested:
+        more = f" and {len(untested) - 1} more" if len(untested) > 1 else ""
+        raise LtbenchError(f"{where['test']}: no test image of class {untested[0]!r}{more}")
