@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
 from . import backbones, checkpoints, registry
 from . import record as records
@@ -38,6 +38,7 @@ from .record import Record, Status
 from .trainer import DivergedError, Fit, Interrupted, Progress
 
 T = TypeVar("T")
+TOGETHER = 8  # steps after which processes that train together ask each other whether to stop
 
 
 @dataclass(frozen=True)
@@ -279,8 +280,15 @@ class _Run:
         self.notes.append(text)
         self.tell("noted", text, epoch=len(self.progress.history))
 
+    def _stops(self, fit: Fit) -> bool:
+        """Whether to stop now; several processes stop together, or one would wait for the others for ever."""
+        if fit.share.world == 1:
+            return self.stop()
+        # asking waits for the device, so it is not done at each step
+        return not fit.progress.step % TOGETHER and any(gather_object([self.stop()]))
+
     def _after_step(self, fit: Fit) -> None:
-        stop = self.stop()
+        stop = self._stops(fit)
         due = time.monotonic() - self._saved_at >= self.settings.checkpoint
         if self.main and (stop or due):
             checkpoints.save(self.folder, self.spec.key, fit.progress, fit.snapshot())
