@@ -116,7 +116,8 @@ def _spelled_out(suite: Suite) -> str:
 
     whole = {
         "data": [asdict(spec) for spec in suite.data], "backbone": [net.plain for net in suite.backbones],
-        "seeds": suite.seeds, "recipe": asdict(suite.recipe), "baseline": suite.baseline, "methods": suite.document.value["methods"],
+        "seeds": suite.seeds, "recipe": asdict(suite.recipe), "baseline": suite.baseline,
+        "methods": suite.document.value["methods"],
     }  # fmt: skip
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))

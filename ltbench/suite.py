@@ -212,9 +212,7 @@ def _backbone(document: strict_yaml.Document, path: KeyPath, value: Any, faults:
         return None
     below = (*path, name) if isinstance(value, dict) else path
     if not isinstance(options, dict):
-        faults.append(
-            f"{document.where(below)}: must be a mapping of options ({', '.join(backbones.OPTIONS)}), got {options!r}"
-        )
+        faults.append(f"{document.where(below)}: the options of {name} must be a mapping, got {options!r}")
         return None
     strange = [key for key in options if key not in backbones.OPTIONS]
     if strange:
