@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -377,7 +377,7 @@ def _numbers(record: Record) -> dict[str, Any]:
 def construct(spec: RunSpec, train: Data, accelerator: Accelerator) -> Method:
     """The run's method, untrained, on the device; its weights are drawn from torch's global generator."""
     device = accelerator.device
-    problem = Problem(train.counts.cpu(), train.size, lambda: backbones.build(spec.backbone))
+    problem = Problem(train.counts.cpu(), train.size, partial(backbones.build, spec.net, train.size))
     method = registry.get(spec.ref.method)(problem, **spec.ref.options)
     return method.to(device).to(memory_format=torch.channels_last)
 
@@ -435,7 +435,8 @@ def versions() -> dict[str, str]:
     """What could change a run's bits."""
     from importlib.metadata import version
 
-    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "accelerate", "ltbench")}
+    packages = ("torch", "timm", "accelerate", "ltbench")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 @cache
