@@ -15,7 +15,7 @@ from .backbones import BackboneSpec
 from .data.dataset import Dataset, open_dataset
 from .data.spec import DataSpec
 from .data.subset import expected_overlap
-from .data.transforms import Look, look_of
+from .data.transforms import look_of
 from .errors import LtbenchError, explain
 from .keys import Identity, digest, stem, validated
 from .method import ProblemSpec, Ref
