@@ -131,12 +131,12 @@ def _spelled_out(suite: Suite) -> str:
 def datasets_of(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """The datasets of a suite, as plain data."""
     from .data.dataset import open_dataset
-    from .data.transforms import look_of
+    from .plan import suite_look
 
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
     opened = [open_dataset(part, folder) for spec in suite.data for part in spec.each()]
-    return [_data_item(data, look_of(data.spec, data.train.size, suite.recipe)) for data in opened]
+    return [_data_item(data, suite_look(suite, data.spec, data.train.size)) for data in opened]
 
 
 def _data_item(data: Dataset, look: Look | None) -> dict[str, Any]:
@@ -176,10 +176,8 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
         console.print(f"  training images per class: {max(data['counts'])} to {min(data['counts'])}")
         console.print(f"  rows {data['fingerprint']}", soft_wrap=True)
         if "root" in data:
-            size = data["image_size"]
-            console.print(
-                Text(f"  images below {data['root']}, read {data['read']}, as {size}x{size} pixels"), soft_wrap=True
-            )
+            size, read = data["image_size"], data["read"]
+            console.print(Text(f"  images of {size}x{size} pixels, read {read}, from {data['root']}"), soft_wrap=True)
         if "overlap" in data:
             console.print(f"  {overlap_line(data['overlap'])}")
 

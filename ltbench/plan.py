@@ -15,7 +15,7 @@ from .backbones import BackboneSpec
 from .data.dataset import Dataset, open_dataset
 from .data.spec import DataSpec
 from .data.subset import expected_overlap
-from .data.transforms import look_of
+from .data.transforms import Look, look_of
 from .errors import LtbenchError, explain
 from .keys import Identity, digest, stem, validated
 from .method import ProblemSpec, Ref
@@ -107,8 +107,8 @@ def make(suite: Suite, folder: Path) -> Plan:
     for data, (i, net) in product(suite.data, enumerate(nets)):
         sets = [Sample.of(open_dataset(part, folder)) for part in data.each()]
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
-        size = _size_for(suite, sets[0])
-        _check_backbone(suite.where_listed("backbone", i), net, size)
+        look = suite_look(suite, data, sets[0].size)
+        _check_backbone(suite.where_listed("backbone", i), net, look.size if look else sets[0].size)
         fitting: set[str] = set()
         for entry, ref, recipe in entries:
             visit = _Visitor(plan, data, sets, net, suite.where("methods", entry.index), fitting)
@@ -153,13 +153,12 @@ def _check_backbone(where: str, net: BackboneSpec, size: int) -> None:
         raise LtbenchError(f"{where}: {net.label} for images of {size}x{size}: {error}") from None
 
 
-def _size_for(suite: Suite, sample: Sample) -> int:
-    """Pixels a side under the suite's recipe. Raises LtbenchError where that does not go with its data."""
+def suite_look(suite: Suite, spec: DataSpec, size: int) -> Look | None:
+    """How a suite's recipe looks at data of its own; see look_of(). Raises LtbenchError where the two do not fit."""
     try:
-        look = look_of(sample.spec, sample.size, suite.recipe)
+        return look_of(spec, size, suite.recipe)
     except LtbenchError as error:
-        raise LtbenchError(f"{suite.where('recipe')}: {error}") from None
-    return look.size if look else sample.size
+        raise LtbenchError(f"{suite.where('recipe')}.{error}") from None
 
 
 def overlap(data: Dataset) -> dict[str, float | None]:
@@ -265,7 +264,7 @@ class _Visitor:
         try:
             look = look_of(self.sample.spec, self.sample.size, recipe)
         except LtbenchError as error:
-            raise LtbenchError(f"{self.where}: {error}") from None
+            raise LtbenchError(f"{self.where}.recipe.{error}") from None
         return look.size if look else self.sample.size
 
     def _ask(self, method: str, hook: str, *arguments: Any) -> Any:

@@ -7,6 +7,7 @@ so neither the number of workers nor where a resumed run begins has a say in the
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SMALL = 2000  # fewer images than these are read without worker processes
 MOST_WORKERS = 4  # by default
+# forked where that is safe: a run's own process is spawned, and would spawn them, to import torch anew at each epoch
+START = "fork" if sys.platform == "linux" else None
 
 
 class Loaded(NamedTuple):
@@ -191,10 +194,11 @@ class Reading(Dataset["Tensor | LtbenchError"]):
 
     def items(self, first: int, workers: int, device: torch.device) -> Iterator[Tensor]:
         """The pixels of each batch from `first` on. Raises LtbenchError naming the file that cannot be read."""
+        workers = min(workers, len(self.parts) - first)
         loader = DataLoader(
             self, batch_size=None, sampler=range(first, len(self.parts)),
-            num_workers=min(workers, len(self.parts) - first), pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else it would draw from the global one
+            num_workers=workers, multiprocessing_context=START if workers else None,
+            pin_memory=device.type == "cuda", generator=torch.Generator(),  # else it would draw from the global one
         )  # fmt: skip
         for item in loader:
             if isinstance(item, LtbenchError):
