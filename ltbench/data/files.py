@@ -130,9 +130,9 @@ class Files:
         place = Place(self.place.root, self.place.paths[chosen.numpy()], self.place.look, self.place.norm)
         return Files(place, self.label[chosen.to(self.label.device)], self.classes, self.workers)
 
-    def steps(self, recipe: Recipe, world: int = 1) -> int:
+    def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
-        return steps_of(len(self), recipe, world)
+        return steps_of(len(self), recipe)
 
     def epoch(
         self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()
@@ -162,7 +162,7 @@ class FileEpoch:
     ) -> None:
         self.data = data
         self.rows = order(data, stream, t, seed, number)
-        self.parts = [share.part(k, recipe.batch_size, len(data)) for k in range(data.steps(recipe, share.world))]
+        self.parts = [share.part(k, recipe.batch_size, len(data)) for k in range(data.steps(recipe))]
         self.label = data.label[self.rows.to(data.label.device)]
         self._reading = Reading(
             data.place, self.rows.numpy(), self.parts, transforms.in_training(data.place.look),
