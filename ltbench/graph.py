@@ -14,11 +14,12 @@ from typing import Any, Protocol, cast
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from . import capturable
-from .data.streams import Drawn
 from .method import Clock
-from .step import Eager, Outcome
+from .step import Eager, Micro, Outcome
 
 Work = Callable[[], Outcome]
 
@@ -97,53 +98,52 @@ class Graphed:
     def __init__(self, eager: Eager, tape: Tape, note: Callable[[str], None]) -> None:
         self._eager, self._tape, self._note = eager, tape, note
         self._possible: bool | None = None  # None: not known yet
-        self._sizes: list[int] | None = None
+        self._form: list[Any] | None = None
         self._watch: Watch | None = None
-        self._held: list[Drawn] = []
+        self._held: Sequence[Micro] = ()
         self._replay: Work | None = None
         self.recordings = 0
 
-    def __call__(self, t: Clock, draws: Sequence[Drawn]) -> Outcome:
+    def __call__(self, t: Clock, parts: Sequence[Micro]) -> Outcome:
         """Loss, gradient, update, by replay where the recording still holds."""
-        sizes = [draw.size for draw in draws]
-        self._sizes = self._sizes or sizes
-        if self._possible is False or sizes != self._sizes:  # the last batch of an epoch may be short
-            return self._eager(t, draws)
+        form = [x.shape if isinstance(x, Tensor) else x for x in tree_leaves(parts)]
+        self._form = self._form or form
+        if self._possible is False or form != self._form:  # the last batch of an epoch may be short
+            return self._eager(t, parts)
         if self._watch is None or not self._watch.holds(t):
             # Done once eagerly: it shows what is read off the clock, and makes what a recording may not make.
             self._watch, self._replay = Watch(t), None
-            outcome = self._eager(cast(Clock, self._watch), draws)
-            self._possible = self._can_be_recorded(t, draws)
+            outcome = self._eager(cast(Clock, self._watch), parts)
+            self._possible = self._can_be_recorded(t, parts[0])
             return outcome
         if self._replay is None:
-            self._held = [draw.clone() for draw in draws]
+            self._held = tree_map_only(Tensor, torch.clone, parts)
             try:
                 self._replay = self._tape.record(lambda: self._eager(cast(Clock, self._watch), self._held))
                 self.recordings += 1
             except RuntimeError as error:
-                return self._give_up(str(error).partition("\n")[0], t, draws)
-        for held, draw in zip(self._held, draws, strict=True):
-            for mine, new in zip(held, draw, strict=True):
-                mine.copy_(new)
+                return self._give_up(str(error).partition("\n")[0], t, parts)
+        for held, new in zip(tree_leaves(self._held), tree_leaves(parts), strict=True):
+            if isinstance(held, Tensor):
+                held.copy_(new)
         return self._replay()
 
-    def _can_be_recorded(self, t: Clock, draws: Sequence[Drawn]) -> bool:
+    def _can_be_recorded(self, t: Clock, part: Micro) -> bool:
         assert self._watch is not None
         if ("step", None) in self._watch.answers:
             self._eagerly("its loss reads the step, which never stays")
             return False
         if self._possible:  # told already, by the first step
             return True
-        batches = [self._eager.data.augmented(draw) for draw in draws]
-        reason = capturable.why_not(self._eager.method, t, batches)
+        reason = capturable.why_not(self._eager.method, t, self._eager.batches(part))
         if reason:
             self._eagerly(reason)
         return not reason
 
-    def _give_up(self, reason: str, t: Clock, draws: Sequence[Drawn]) -> Outcome:
+    def _give_up(self, reason: str, t: Clock, parts: Sequence[Micro]) -> Outcome:
         self._possible = False
         self._eagerly(reason)
-        return self._eager(t, draws)
+        return self._eager(t, parts)
 
     def _eagerly(self, reason: str) -> None:
         self._note(f"steps are taken eagerly, not as a CUDA graph: {reason}")

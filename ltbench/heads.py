@@ -1,5 +1,6 @@
 """Classifier heads: features [B, D] -> logits [B, C], always computed and given in fp32."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ class LinearHead(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """[B, C] logits."""
-        with torch.autocast(feature.device.type, enabled=False):
+        with _in_fp32(feature):
             return F.linear(feature.float(), self.weight, self.bias)
 
 
@@ -35,8 +36,14 @@ class CosineHead(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """[B, C] logits, between -scale and scale."""
-        with torch.autocast(feature.device.type, enabled=False):
+        with _in_fp32(feature):
             return self.scale * F.linear(F.normalize(feature.float()), F.normalize(self.weight))
+
+
+def _in_fp32(feature: Tensor) -> AbstractContextManager[None]:
+    """Autocast off; the meta device, on which shapes alone are computed, knows none."""
+    device = feature.device.type
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def make_heads(kind: HeadKind, dim: int, classes: int, *, experts: int = 1, scale: float = SCALE) -> nn.ModuleList:

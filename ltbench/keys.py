@@ -74,12 +74,13 @@ class Identity:
     seed: int
     part: str
     parents: Mapping[str, str]  # role -> key
+    weights: str = ""  # what the backbone starts from: a file's sha256, or timm's name of it; "" from scratch
     protocol: int = PROTOCOL
 
     @property
     def key(self) -> str:
         """sha256, in hex; a recipe's name is no part of it."""
-        fields = dict(vars(self))
+        fields = {key: value for key, value in vars(self).items() if key != "weights" or value}
         fields["recipe"] = _without_off({key: value for key, value in self.recipe.items() if key != "name"})
         fields["options"] = _without_off(self.options)
         return digest(fields)

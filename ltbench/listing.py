@@ -116,8 +116,9 @@ def _spelled_out(suite: Suite) -> str:
         return [plain(inner) for inner in value] if isinstance(value, tuple | list) else value
 
     whole = {
-        "data": [asdict(spec) for spec in suite.data], "backbone": suite.backbones, "seeds": suite.seeds,
-        "recipe": asdict(suite.recipe), "baseline": suite.baseline, "methods": suite.document.value["methods"],
+        "data": [asdict(spec) for spec in suite.data], "backbone": [net.plain for net in suite.backbones],
+        "seeds": suite.seeds, "recipe": asdict(suite.recipe), "baseline": suite.baseline,
+        "methods": suite.document.value["methods"],
     }  # fmt: skip
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
@@ -130,12 +131,12 @@ def _spelled_out(suite: Suite) -> str:
 def datasets_of(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """The datasets of a suite, as plain data."""
     from .data.dataset import open_dataset
-    from .data.transforms import look_of
+    from .plan import suite_look
 
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
     opened = [open_dataset(part, folder) for spec in suite.data for part in spec.each()]
-    return [_data_item(data, look_of(data.spec, data.train.size, suite.recipe)) for data in opened]
+    return [_data_item(data, suite_look(suite, data.spec, data.train.size)) for data in opened]
 
 
 def _data_item(data: Dataset, look: Look | None) -> dict[str, Any]:
@@ -175,10 +176,8 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
         console.print(f"  training images per class: {max(data['counts'])} to {min(data['counts'])}")
         console.print(f"  rows {data['fingerprint']}", soft_wrap=True)
         if "root" in data:
-            size = data["image_size"]
-            console.print(
-                Text(f"  images below {data['root']}, read {data['read']}, as {size}x{size} pixels"), soft_wrap=True
-            )
+            size, read = data["image_size"], data["read"]
+            console.print(Text(f"  images of {size}x{size} pixels, read {read}, from {data['root']}"), soft_wrap=True)
         if "overlap" in data:
             console.print(f"  {overlap_line(data['overlap'])}")
 
@@ -238,27 +237,12 @@ def _state(spec: RunSpec, why: str | None, settings: Settings | None) -> tuple[s
 
 def _cost(spec: RunSpec, settings: Settings) -> float:
     """Multiply-adds of the whole training: three times the forward pass, for every image of every stream."""
-    import torch
-    from accelerate import Accelerator
-
-    from . import runs
-    from .data.dataset import open_dataset
-    from .data.transforms import look_of
-    from .evaluate import dense_macs
+    from . import outline, registry
 
     if not spec.recipe.epochs:
         return 0.0
-    train = open_dataset(spec.data, settings.data).train
-    if look := look_of(spec.data, train.size, spec.recipe):
-        train = train.seen(look)  # type: ignore[union-attr]
-    with torch.random.fork_rng(devices=[]):
-        accelerator = Accelerator(cpu=True)
-        try:
-            method = runs.construct(spec, train, accelerator)
-        except ValueError as error:
-            raise LtbenchError(f"{spec.label}: {error}") from None
-        macs = dense_macs(method, train, accelerator)
-    return 3 * macs * len(train) * spec.recipe.epochs * len(method.streams())
+    method = outline.method(registry.get(spec.ref.method), spec.ref.options, spec.net, spec.counts, spec.size)
+    return 3 * outline.macs(method, spec.size) * sum(spec.counts) * spec.recipe.epochs * len(method.streams())
 
 
 def show_plan(

@@ -70,7 +70,8 @@ def versions() -> dict[str, str]:
     """What could change a run's bits."""
     from importlib.metadata import version
 
-    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "accelerate", "ltbench")}
+    packages = ("torch", "timm", "accelerate", "ltbench")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 @cache

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from . import labels, registry
+from . import backbones, labels, outline, registry
+from .backbones import BackboneSpec
 from .data.dataset import Dataset, open_dataset
 from .data.spec import DataSpec
 from .data.subset import expected_overlap
@@ -36,7 +37,8 @@ class RunSpec:
     data: DataSpec
     counts: tuple[int, ...]
     groups: tuple[int, int]
-    backbone: str
+    size: int  # pixels a side
+    net: BackboneSpec
     ref: Ref  # options resolved; seed is the run's own, not an offset
     label: str
     recipe: Recipe
@@ -44,6 +46,11 @@ class RunSpec:
     parents: Mapping[str, Parent]
     identity: Identity
     key: str
+
+    @property
+    def backbone(self) -> str:
+        """As the table shows it."""
+        return self.net.label
 
     @property
     def stem(self) -> str:
@@ -95,23 +102,30 @@ def make(suite: Suite, folder: Path) -> Plan:
 
     Raises LtbenchError that lists every fault of the suite file, or says which data are missing.
     """
-    entries = _resolved(suite)
+    nets, entries = _resolved(suite)
     plan = Plan(suite)
-    for data, backbone in product(suite.data, suite.backbones):
+    for data, (i, net) in product(suite.data, enumerate(nets)):
         sets = [Sample.of(open_dataset(part, folder)) for part in data.each()]
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
-        _check_look(suite, sets[0])
+        look = suite_look(suite, data, sets[0].size)
+        _check_backbone(suite.where_listed("backbone", i), net, look.size if look else sets[0].size)
+        fitting: set[str] = set()
         for entry, ref, recipe in entries:
-            visit = _Visitor(plan, data, sets, backbone, suite.where("methods", entry.index))
+            visit = _Visitor(plan, data, sets, net, suite.where("methods", entry.index), fitting)
             plan.rows.append(visit.row(entry, ref, recipe))
     _refuse_twins(plan)
     _baseline(suite, plan.rows)
     return plan
 
 
-def _resolved(suite: Suite) -> list[tuple[Entry, Ref, Recipe]]:
-    """Each entry's method and recipe. Raises LtbenchError with the faults of the whole file."""
-    faults, resolved = list(suite.faults), []
+def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[Entry, Ref, Recipe]]]:
+    """The backbones, and each entry's method and recipe. Raises LtbenchError with the faults of the whole file."""
+    faults, nets, resolved = list(suite.faults), [], []
+    for i, spec in enumerate(suite.backbones):
+        try:
+            nets.append(backbones.resolve(spec))
+        except ValueError as error:
+            faults.append(f"{suite.where_listed('backbone', i)}: {error}")
     for entry in suite.entries:
         try:
             ref = registry.as_ref(entry.given)
@@ -120,17 +134,31 @@ def _resolved(suite: Suite) -> list[tuple[Entry, Ref, Recipe]]:
             faults += [f"{suite.where('methods', entry.index, *path)}: {message}" for path, message in error.faults]
         except LtbenchError as error:
             faults.append(str(error))
+    named = [net.label for net in nets]
+    faults += [
+        f"{suite.where_listed('backbone', i)}: {label} stands there twice"
+        for i, label in enumerate(named)
+        if label in named[:i]
+    ]
     if faults:
         raise LtbenchError("\n".join(faults))
-    return resolved
+    return nets, resolved
 
 
-def _check_look(suite: Suite, sample: Sample) -> None:
-    """Raises LtbenchError where the suite's recipe does not go with its data."""
+def _check_backbone(where: str, net: BackboneSpec, size: int) -> None:
+    """Raises LtbenchError where a backbone cannot be built for images of that size."""
     try:
-        look_of(sample.spec, sample.size, suite.recipe)
+        outline.check(net, size)
+    except ValueError as error:
+        raise LtbenchError(f"{where}: {net.label} for images of {size}x{size}: {error}") from None
+
+
+def suite_look(suite: Suite, spec: DataSpec, size: int) -> Look | None:
+    """How a suite's recipe looks at data of its own; see look_of(). Raises LtbenchError where the two do not fit."""
+    try:
+        return look_of(spec, size, suite.recipe)
     except LtbenchError as error:
-        raise LtbenchError(f"{suite.where('recipe')}: {error}") from None
+        raise LtbenchError(f"{suite.where('recipe')}.{error}") from None
 
 
 def overlap(data: Dataset) -> dict[str, float | None]:
@@ -166,8 +194,9 @@ class _Visitor:
     plan: Plan
     data: DataSpec  # as the suite has it
     sets: Sequence[Sample]  # the training sets that it stands for: of each draw, or one for all seeds
-    backbone: str
+    net: BackboneSpec
     where: str  # the entry in the suite file, for messages
+    fitting: set[str]  # the methods with their options that are known to fit this backbone and image size
     visits: int = 0  # runs that the row needs for one seed, those named twice counted twice
 
     def __post_init__(self) -> None:
@@ -178,9 +207,7 @@ class _Visitor:
         label = labels.label(ref.method, ref.options)
         if entry.recipe:
             label += f" [{', '.join(f'{key}={value}' for key, value in entry.recipe.items())}]"
-        look = self._look(recipe)
-        size = look.size if look else self.sample.size
-        spec = ProblemSpec(data.label, self.sample.counts, size, self.backbone)
+        spec = ProblemSpec(data.label, self.sample.counts, self._size(recipe), self.net.label)
         skip = self._ask(ref.method, "skip", spec, ref.options)
         keys = {}
         for seed in () if skip else suite.seeds_of(data):
@@ -190,9 +217,10 @@ class _Visitor:
             self.plan.why.setdefault(run.key, []).append("asked")
             keys[str(seed)] = run.key
         prints = [sample.fingerprints for sample in self.sets] if data.draws else self.sets[0].fingerprints
+        origin = [self.net.origin] if self.net.origin else []  # of weights, so that no two kinds share a block
         return Row(
-            label=label, method=ref.method, data=data.label, backbone=self.backbone, recipe=suite.recipe.name,
-            block=digest([prints, self.backbone, suite.recipe.hash()]), keys=keys, skip=skip,
+            label=label, method=ref.method, data=data.label, backbone=self.net.label, recipe=suite.recipe.name,
+            block=digest([prints, self.net.label, self._plain(suite.recipe).hash(), *origin]), keys=keys, skip=skip,
         )  # fmt: skip
 
     def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
@@ -207,6 +235,7 @@ class _Visitor:
         self.visits += 1
         if self.visits > MOST:  # many of many of many: it would take minutes to count them
             raise LtbenchError(f"{self.where}: more than {MOST} runs are needed for one")
+        self._fits(ref, label, self._size(base))
         parents = {}
         for role, asked in self._ask(ref.method, "needs", ref.options).items():
             parent = self._parent(role, asked, ref, (*trail, here))
@@ -215,26 +244,33 @@ class _Visitor:
             reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
         recipe = self._valid(ref.method, replace(recipe, **{key: getattr(base, key) for key in own}))
-        self._look(recipe)
+        size = self._size(recipe)
+        recipe = self._plain(recipe)
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
-            options=registry.canonical(ref.options), recipe=ADAPTER.dump_python(recipe, mode="json"),
-            fingerprints=self.sample.fingerprints, backbone=self.backbone, seed=ref.seed, part=ref.part,
-            parents={role: parent.key for role, parent in parents.items()},
+            options=registry.canonical(ref.options), recipe=recipe.recorded(),
+            fingerprints=self.sample.fingerprints, backbone=self.net.label, seed=ref.seed, part=ref.part,
+            parents={role: parent.key for role, parent in parents.items()}, weights=self.net.origin,
         )  # fmt: skip
         suite, data = self.plan.suite, self.sample
         run = RunSpec(
-            suite=suite.name, data=data.spec, counts=data.counts, groups=data.groups, backbone=self.backbone, ref=ref,
-            label=label, recipe=recipe, suite_recipe=suite.recipe, parents=parents, identity=identity, key=identity.key,
+            suite=suite.name, data=data.spec, counts=data.counts, groups=data.groups, size=size, net=self.net,
+            ref=ref, label=label, recipe=recipe, suite_recipe=self._plain(suite.recipe), parents=parents,
+            identity=identity, key=identity.key,
         )  # fmt: skip
         return self.plan.runs.setdefault(run.key, run)
 
-    def _look(self, recipe: Recipe) -> Look | None:
-        """How a recipe looks at the data. Raises LtbenchError where it asks for what they cannot give."""
+    def _size(self, recipe: Recipe) -> int:
+        """Pixels a side under a recipe. Raises LtbenchError where it asks for what the data cannot give."""
         try:
-            return look_of(self.sample.spec, self.sample.size, recipe)
+            look = look_of(self.sample.spec, self.sample.size, recipe)
         except LtbenchError as error:
-            raise LtbenchError(f"{self.where}: {error}") from None
+            raise LtbenchError(f"{self.where}.recipe.{error}") from None
+        return look.size if look else self.sample.size
+
+    def _plain(self, recipe: Recipe) -> Recipe:
+        """The recipe without an image_size that is the data's own: spelled out, it changes no key."""
+        return replace(recipe, image_size=None) if recipe.image_size == self.sample.size else recipe
 
     def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
         """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""
@@ -244,6 +280,19 @@ class _Visitor:
             raise LtbenchError(f"{self.where}: {method}: {error}") from None
         except Exception as error:
             raise LtbenchError(f"{self.where}: {method}.{hook}: {type(error).__name__}: {error}") from error
+
+    def _fits(self, ref: Ref, label: str, size: int) -> None:
+        """Raises LtbenchError where the method refuses the backbone, which it may not be able to split."""
+        what = digest([ref.method, registry.canonical(ref.options), size])
+        if what in self.fitting:
+            return
+        try:
+            outline.method(registry.get(ref.method), ref.options, self.net, self.sample.counts, size)
+        except ValueError as error:
+            raise LtbenchError(f"{self.where}: {label} on {self.net.label}: {error}") from None
+        except Exception:  # somebody's own method may want more than shapes; what it says, it says in the run
+            return
+        self.fitting.add(what)
 
     def _valid(self, method: str, recipe: Recipe) -> Recipe:
         """A recipe that a method has changed, checked. Raises LtbenchError naming what it may not be."""

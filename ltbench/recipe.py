@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Interval, Le
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .method import Clock
 
 Share = Annotated[float, Interval(ge=0, le=1)]
+Decay = Annotated[float, Interval(ge=0, lt=1)]
 # the first three for all images, the others for images in files: see data/transforms.py
 Augmentation = Literal["crop", "flip", "rotate15", "random_resized_crop", "color_jitter", "randaugment"]
 
@@ -30,9 +32,9 @@ class Recipe:
     epochs: Annotated[int, Ge(0)]
     name: str = ""
     batch_size: Annotated[int, Ge(1)] = 128  # images a step, over all processes
-    optimizer: Literal["sgd"] = "sgd"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Gt(0)] = 0.1
-    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    momentum: Decay = 0.9  # sgd's, as nesterov
     nesterov: bool = True
     weight_decay: Annotated[float, Ge(0)] = 5e-4
     schedule: Literal["steps", "cosine"] = "steps"
@@ -41,12 +43,35 @@ class Recipe:
     warmup: Share = 0.025  # share of the run over which the rate rises linearly
     augment: tuple[Augmentation, ...] = ("crop", "flip", "rotate15")
     precision: Literal["fp32", "bf16"] = "fp32"
+    # What follows came later: at its default it is left out of records and hashes, see recorded().
     image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels a side; None: the data set's own
+    betas: tuple[Decay, Decay] = (0.9, 0.999)  # adamw's, as eps
+    eps: Annotated[float, Gt(0)] = 1e-8
+    decay_norms: bool = False  # adamw: weight decay on biases, norms and position tables too; sgd decays all
+    min_lr: Annotated[float, Ge(0)] = 0.0  # the schedule does not fall below it; the warm-up begins below
+    accumulate: Annotated[int, Ge(1)] = 1  # micro-batches that a step is computed in
+    clip: Annotated[float, Gt(0)] | None = None  # the most that the norm of all gradients together may be
+    ema: Annotated[float, Interval(gt=0, lt=1)] | None = None  # how much of the averaged weights each step keeps
+    mixup: Annotated[float, Ge(0)] = 0.0  # alpha of the Beta that shares are drawn from; 0: images are not blended
+    cutmix: Annotated[float, Ge(0)] = 0.0  # the same for pasted boxes; where both are on, each takes half of the steps
+    label_smoothing: Decay = 0.0  # the part of each label that is spread over all classes
 
     def __post_init__(self) -> None:
-        """Raises ValueError for fields that do not go together."""
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+        """Raises ValueError naming all fields that do not go together."""
+        if faults := list(self._faults()):
+            raise ValueError("; ".join(faults))
+
+    def _faults(self) -> Iterator[str]:
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            yield "nesterov needs a momentum above 0"
+        for optimizer, names in OWN.items():
+            strange = [name for name in names if getattr(self, name) != _DEFAULTS[name]]
+            if strange and self.optimizer != optimizer:
+                yield f"optimizer {self.optimizer} takes no {', '.join(strange)}: leave {optimizer}'s fields out"
+        if self.batch_size % self.accumulate:
+            yield f"batch_size {self.batch_size} cannot be cut into accumulate {self.accumulate} equal parts"
+        if self.min_lr > self.lr:
+            yield f"min_lr {self.min_lr:g} is above lr {self.lr:g}"
 
     MIN_SHARE: ClassVar[int] = 5  # a second stage of fewer epochs would not settle, however short the suite
 
@@ -54,22 +79,53 @@ class Recipe:
         """The learning rate of t's epoch."""
         warm = min(1.0, (t.epoch + 1) / (self.warmup * t.epochs)) if self.warmup else 1.0
         if self.schedule == "cosine":
-            return self.lr * warm * 0.5 * (1 + math.cos(math.pi * t.progress))
-        return self.lr * warm * self.gamma ** sum(t.after(step) for step in self.steps)
+            wave = 0.5 * (1 + math.cos(math.pi * t.progress))
+            return self.min_lr * warm + (self.lr - self.min_lr) * warm * wave
+        return max(self.lr * warm * self.gamma ** sum(t.after(step) for step in self.steps), self.min_lr * warm)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether targets are shares [B, C] of several classes."""
+        return bool(self.mixup or self.cutmix or self.label_smoothing)
 
     def share(self, epochs: int, *, of: int) -> int:
         """The epochs of a second stage that takes `epochs` where the first takes `of`; at least 5."""
         return max(self.MIN_SHARE, round(self.epochs * epochs / of))
 
     def with_(self, **changes: Any) -> Self:
-        """This recipe with some fields changed."""
+        """This recipe with some fields changed. Another optimizer begins with its own fields at their defaults."""
+        if changes.get("optimizer", self.optimizer) != self.optimizer:
+            # the scale of weight_decay is another one where it is decoupled
+            changes = {name: _DEFAULTS[name] for name in (*OWN[self.optimizer], "weight_decay")} | changes
         return replace(self, **changes)
+
+    def recorded(self) -> dict[str, Any]:
+        """As a record keeps it and a run's key hashes it: plain data, without later fields that are at their default.
+
+        So a field that is added to the class above changes neither keys nor records of runs that do not use it.
+        """
+        return _without_later(ADAPTER.dump_python(self, mode="json"))
 
     def hash(self) -> str:
         """Hex digest of all fields but the name: recipes of one hash train alike."""
-        # without what is None, so that a new field leaves the blocks of old rows alone
-        fields = {key: value for key, value in asdict(self).items() if key != "name" and value is not None}
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        kept = {key: value for key, value in _without_later(asdict(self)).items() if key != "name"}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 ADAPTER = TypeAdapter(Recipe)
+OWN = {"sgd": ("momentum", "nesterov"), "adamw": ("betas", "eps", "decay_norms")}  # fields of one optimizer alone
+_DEFAULTS = {field.name: field.default for field in fields(Recipe)}
+_ALWAYS = (
+    "epochs", "name", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "steps",
+    "gamma", "warmup", "augment", "precision",
+)  # the fields of the first records  # fmt: skip
+
+
+def _without_later(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values without fields that came after the first records and are at their default."""
+    later = {name: default for name, default in _DEFAULTS.items() if name not in _ALWAYS}
+    return {key: value for key, value in values.items() if key not in later or _tupled(value) != later[key]}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

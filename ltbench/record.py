@@ -136,6 +136,7 @@ class Record(_Part):
     options: dict[str, Any]
     label: str
     backbone: str
+    weights: str = ""  # what the backbone started from: a file's sha256, or timm's name of it; "" from scratch
     data: Data
     seed: int
     part: str
@@ -174,8 +175,8 @@ class Record(_Part):
         return self
 
     def fixed(self) -> dict[str, Any]:
-        """The fixed part, as plain data."""
-        return self.model_dump(mode="json", exclude={"volatile"})
+        """The fixed part, as plain data; from scratch there are no weights to name."""
+        return self.model_dump(mode="json", exclude={"volatile"} | (set() if self.weights else {"weights"}))
 
     @property
     def stem(self) -> str:
@@ -189,6 +190,7 @@ class Record(_Part):
             method=self.method, version=self.version, plugin=self.plugin, options=self.options, recipe=self.recipe,
             fingerprints=self.data.fingerprints, backbone=self.backbone, seed=self.seed, part=self.part,
             parents={role: parent.key for role, parent in self.parents.items()}, protocol=self.protocol,
+            weights=self.weights,
         )  # fmt: skip
 
 

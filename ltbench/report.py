@@ -196,9 +196,11 @@ def _entry(number: int, entry: Entry) -> dict[str, Any]:
 
 def _run(number: int, run: Record) -> dict[str, Any]:
     """A run as the template prints it: a summary, and groups of (name, value, marked)."""
-    marked = {key for key, value in run.recipe.items() if run.suite_recipe.get(key, value) != value}
+    unused = {key: "its default" for key in run.suite_recipe if key not in run.recipe}  # of a second stage
+    recipe = {**{key: _plain(value) for key, value in run.recipe.items()}, **unused}
+    marked = {key for key, value in run.recipe.items() if run.suite_recipe.get(key, value) != value} | set(unused)
     parts = {
-        "Recipe": [(key, _plain(value), key in marked) for key, value in run.recipe.items()],
+        "Recipe": [(key, value, key in marked) for key, value in recipe.items()],
         "Options": [(key, _plain(value), False) for key, value in run.options.items()],
         "Environment": _environment_of(run),
         "Hashes": [

@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from . import backbones, checkpoints, machine, registry
 from . import record as records
@@ -27,9 +28,10 @@ from .graph import make_tape
 from .heads import LinearHead
 from .method import Method, Problem
 from .plan import RunSpec
-from .recipe import ADAPTER
 from .record import Record, Status
 from .trainer import DivergedError, Fit, Interrupted, Progress
+
+TOGETHER = 8  # steps after which processes that train together ask each other whether to stop
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def describe(spec: RunSpec) -> Record:
             "status": "failed",
             "label": spec.label,
             "data": {**dataset_card, "fingerprints": spec.identity.fingerprints},
-            "suite_recipe": ADAPTER.dump_python(spec.suite_recipe, mode="json"),
+            "suite_recipe": spec.suite_recipe.recorded(),
             "parents": spec.parents,
             "source": registry.source_hash(registry.get(spec.ref.method)),
         }
@@ -246,7 +248,7 @@ class _Run:
     def _fit(self, method: Method, train: Data, accelerator: Accelerator) -> None:
         spec = self.spec
         saved = checkpoints.load(self.folder, spec.key) if spec.recipe.epochs else None
-        optimizer_state = None
+        optimizer_state = average_state = None
         if saved:
             self.progress, tensors, complaints = saved
             for complaint in complaints:
@@ -255,12 +257,13 @@ class _Run:
             if tensors:
                 method.load_state_dict(checkpoints.part(tensors, "method"))
                 optimizer_state = checkpoints.part(tensors, "optimizer")
+                average_state = checkpoints.part(tensors, "average")
                 self.tell("resumed", f"resumed at step {self.progress.step}", epoch=len(self.progress.history))
         device = accelerator.device
         self.progress.sums = {name: value.to(device) for name, value in self.progress.sums.items()}
         self._saved_at = time.monotonic()
         fit = Fit(
-            method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state,
+            method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state, average_state,
             make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
         )  # fmt: skip
         fit.run()
@@ -270,8 +273,15 @@ class _Run:
         self.notes.append(text)
         self.tell("noted", text, epoch=len(self.progress.history))
 
+    def _stops(self, fit: Fit) -> bool:
+        """Whether to stop now; several processes stop together, or one would wait for the others for ever."""
+        if fit.share.world == 1:
+            return self.stop()
+        # asking waits for the device, so it is not done at each step
+        return not fit.progress.step % TOGETHER and any(gather_object([self.stop()]))
+
     def _after_step(self, fit: Fit) -> None:
-        stop = self.stop()
+        stop = self._stops(fit)
         due = time.monotonic() - self._saved_at >= self.settings.checkpoint
         if self.main and (stop or due):
             checkpoints.save(self.folder, self.spec.key, fit.progress, fit.snapshot())
@@ -352,7 +362,7 @@ def _numbers(record: Record) -> dict[str, Any]:
 def construct(spec: RunSpec, train: Data, accelerator: Accelerator) -> Method:
     """The run's method, untrained, on the device; its weights are drawn from torch's global generator."""
     device = accelerator.device
-    problem = Problem(train.counts.cpu(), train.size, lambda: backbones.build(spec.backbone))
+    problem = Problem(train.counts.cpu(), train.size, partial(backbones.build, spec.net, train.size))
     method = registry.get(spec.ref.method)(problem, **spec.ref.options)
     return method.to(device).to(memory_format=torch.channels_last)
 

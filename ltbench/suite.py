@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from . import backbones, strict_yaml
+from .backbones import BackboneSpec
 from .data.spec import DataSpec, misfits
 from .errors import LtbenchError, explain, near, unknown
 from .keys import validated
@@ -20,6 +21,7 @@ KeyPath = tuple[str | int, ...]
 REQUIRED = ("data", "backbone", "methods", "recipe")
 OPTIONAL = ("seeds", "baseline")
 _DATA = TypeAdapter(DataSpec)
+_BACKBONE = TypeAdapter(BackboneSpec)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 SHIPPED = Path(__file__).parent / "suites"  # in a wheel
 SOURCE = Path(__file__).parent.parent / "suites"  # in a checkout
@@ -40,7 +42,7 @@ class Suite:
 
     name: str
     data: tuple[DataSpec, ...]
-    backbones: tuple[str, ...]
+    backbones: tuple[BackboneSpec, ...]
     seeds: tuple[int, ...]
     recipe: Recipe
     entries: tuple[Entry, ...]
@@ -56,6 +58,10 @@ class Suite:
     def where(self, *path: str | int) -> str:
         """file:line: key path."""
         return self.document.where(path)
+
+    def where_listed(self, key: str, index: int) -> str:
+        """where() of an item of `data:` or `backbone:`, which may be one thing or a list of them."""
+        return self.where(key, index) if isinstance(self.document.value[key], tuple) else self.where(key)
 
 
 def shipped() -> dict[str, Path]:
@@ -99,7 +105,7 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
     return Suite(
         name=path.stem,
         data=tuple(spec for spec in data if spec),
-        backbones=nets,
+        backbones=tuple(net for net in nets if net),
         seeds=_seeds(document, value.get("seeds", (0,)), faults),
         recipe=recipe or Recipe(epochs=1),
         entries=_entries(document, value["methods"], faults),
@@ -196,10 +202,24 @@ def _validated(
         return None
 
 
-def _backbone(document: strict_yaml.Document, path: KeyPath, value: Any, faults: list[str]) -> str:
-    if not isinstance(value, str) or value not in backbones.SUMMARIES:
-        faults.append(f"{document.where(path)}: {unknown('backbone', str(value), backbones.SUMMARIES)}")
-    return str(value)
+def _backbone(document: strict_yaml.Document, path: KeyPath, value: Any, faults: list[str]) -> BackboneSpec | None:
+    """What `backbone:` says: a name, or one name with its options. A model of timm is looked up with the methods."""
+    name, options = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (value, {})
+    if not isinstance(name, str):
+        faults.append(f"{document.where(path)}: a backbone is a name, or one name with its options, got {name!r}")
+        return None
+    if name not in backbones.NAMES and not name.startswith(backbones.TIMM):
+        faults.append(f"{document.where(path)}: {unknown('backbone', name, backbones.SUMMARIES)}")
+        return None
+    below = (*path, name) if isinstance(value, dict) else path
+    if not isinstance(options, dict):
+        faults.append(f"{document.where(below)}: the options of {name} must be a mapping, got {options!r}")
+        return None
+    strange = [key for key in options if key not in backbones.OPTIONS]
+    if strange:
+        faults += [f"{document.where((*below, key))}: {unknown('key', key, backbones.OPTIONS)}" for key in strange]
+        return None
+    return _validated(document, below, _BACKBONE, {"name": name, **options}, list(backbones.OPTIONS), faults)
 
 
 def _seeds(document: strict_yaml.Document, value: Any, faults: list[str]) -> tuple[int, ...]:

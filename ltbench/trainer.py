@@ -11,13 +11,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from . import mixing
+from .averaging import Average
 from .data.draws import seed_of
-from .data.streams import Data, Share
+from .data.streams import Data, Drawn, Share
 from .errors import LtbenchError
 from .graph import Graphed, Tape, stream_of
 from .method import Clock, Method
+from .optimizer import load_optimizer, make_optimizer, optimizer_tensors
 from .recipe import Recipe
-from .step import Eager, Outcome, Step
+from .step import Eager, Micro, Outcome, Step
 
 
 class DivergedError(Exception):
@@ -50,6 +53,7 @@ class Fit:
     seed: int
     progress: Progress = field(default_factory=Progress)
     optimizer_state: dict[str, Tensor] | None = None  # from a checkpoint
+    average_state: dict[str, Tensor] | None = None  # from a checkpoint, where the recipe averages weights
     tape: Tape | None = None  # records the step where it can; None: every step is taken eagerly
     note: Callable[[str], None] = lambda text: None  # hears once why a step cannot be recorded
     after_step: Callable[[Fit], None] = lambda fit: None  # may save, may raise Interrupted
@@ -59,40 +63,53 @@ class Fit:
         """Train from where `progress` stands to the end. Raises DivergedError at the end of the epoch it happens in."""
         if self.recipe.epochs == 0:
             return
-        share = Share(self.accelerator.process_index, self.accelerator.num_processes)
-        if self.recipe.batch_size % share.world:
-            raise LtbenchError(
-                f"recipe.batch_size {self.recipe.batch_size} cannot be divided by {share.world} processes"
-            )
-        per_epoch = self.data.steps(self.recipe, share.world)
-        steps = per_epoch * self.recipe.epochs
+        self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        _check_divisible(self.recipe, self.share.world)
+        per_epoch = self.data.steps(self.recipe)
         self.optimizer = make_optimizer(self.method, self.recipe, self.accelerator.device)
         if self.optimizer_state is not None:
             load_optimizer(self.optimizer, self.method, self.optimizer_state)
         model, stepper = self.accelerator.prepare(self.method, self.optimizer)
-        self.rate: Tensor = self.optimizer.param_groups[0]["lr"]  # prepare() has copied the one that was given
+        # prepare() has copied the one that was given
+        self.rates: list[Tensor] = [group["lr"] for group in self.optimizer.param_groups]
+        self.average = Average(self.method, self.recipe.ema) if self.recipe.ema else None
+        if self.average and self.average_state is not None:
+            self.average.load(self.average_state)
         self._bad = torch.tensor(float(self.progress.bad), device=self.accelerator.device)
-        eager = Eager(self.method, model, self.optimizer, stepper, self.data, self.accelerator)
+        eager = Eager(self.method, self.recipe, model, self.optimizer, stepper, self.data, self.accelerator)
         step: Step = Graphed(eager, self.tape, self.note) if self.tape else eager
         with stream_of(self.tape):
             for epoch in range(self.progress.step // per_epoch, self.recipe.epochs):
-                self._epoch(step, epoch, per_epoch, steps, share)
+                self._epoch(step, epoch, per_epoch)
+            if self.average:
+                self.average.settle()
+        if self.share.world > 1:  # each process has seen its own part of the last batch
+            for buffer in self.method.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
-    def _epoch(self, step: Step, epoch: int, per_epoch: int, steps: int, share: Share) -> None:
+    def _epoch(self, step: Step, epoch: int, per_epoch: int) -> None:
         begun, first = time.perf_counter(), self.progress.step % per_epoch
         self._counted = begun
+        steps = per_epoch * self.recipe.epochs
         now = Clock(epoch, self.recipe.epochs, epoch * per_epoch, steps)
-        self.rate.fill_(lr := self.recipe.lr_at(now))
+        lr = self.recipe.lr_at(now)
+        for rate in self.rates:
+            rate.fill_(lr)
         self.method.train()
         streams = [
-            self.data.epoch(stream, now, self.seed, number, self.recipe, share)
+            self.data.epoch(stream, now, self.seed, number, self.recipe, self.share)
             for number, stream in enumerate(self.method.streams())
         ]
+        mixes = self._mixes(now.step, per_epoch, len(streams))
         for k in range(first, per_epoch):
             t = Clock(epoch, self.recipe.epochs, epoch * per_epoch + k, steps)
-            # whatever the loss draws is a function of where it stands, so a resumed run draws the same
-            torch.manual_seed(seed_of(self.seed, "step", t.step, 0, share.rank))
-            self._add(step(t, [stream.draw(k) for stream in streams]), t)
+            # Whatever the loss draws is a function of where it stands, so a resumed run draws the same. The
+            # micro-batches of a step draw one after the other, as they would in the replay of a recorded step.
+            torch.manual_seed(seed_of(self.seed, "step", t.step, 0, self.share.rank))
+            draws = [stream.draw(k) for stream in streams]
+            self._add(step(t, self._micros(k, draws, [mix[k] for mix in mixes])), t)
+            if self.average:
+                self.average.update(t.step)
             self.progress.step += 1
             if k + 1 < per_epoch:  # after the last one the epoch is closed first
                 self.after_step(self)
@@ -102,6 +119,27 @@ class Fit:
         images = (len(self.data) - first * self.recipe.batch_size) * len(streams)
         self.after_epoch(self.progress.history[-1], images, spent)
         self.after_step(self)
+
+    def _mixes(self, first: int, steps: int, streams: int) -> list[Tensor]:
+        """How the epoch's batches are mixed: for each stream [steps, micro-batches, PARTS]; none where nothing is."""
+        if not self.recipe.mixes:
+            return []
+        place = (first, steps, self.share.rank, self.accelerator.device)
+        return [mixing.epoch(self.recipe, self.seed, number, *place) for number in range(streams)]
+
+    def _micros(self, k: int, draws: list[Drawn], mixes: list[Tensor]) -> list[Micro]:
+        """The micro-batches of this process's part of step k of an epoch; a short batch may have fewer of them."""
+        whole = min(self.recipe.batch_size, len(self.data) - k * self.recipe.batch_size)
+        first, last = self.share.of(whole)
+        if last == first:  # nothing is left for this process: it goes along with an image that counts for nothing
+            return [Micro(tuple(draws), tuple(mix[0] for mix in mixes), 0.0)]
+        micros = []
+        for i in range(self.recipe.accumulate):
+            begin, end = Share(i, self.recipe.accumulate).of(last - first)
+            if end > begin:
+                part = tuple(draw.part(begin, end) for draw in draws)
+                micros.append(Micro(part, tuple(mix[i] for mix in mixes), (end - begin) * self.share.world / whole))
+        return micros
 
     def _add(self, outcome: Outcome, t: Clock) -> None:
         """Add a step's terms to the epoch's sums, on the device."""
@@ -114,10 +152,6 @@ class Fit:
     def _close_epoch(self, epoch: int, lr: float, per_epoch: int) -> None:
         """Read the epoch's sums off the device: the one wait of an epoch."""
         names = list(self.progress.sums)
-        if self.accelerator.num_processes > 1:
-            for name in names:
-                torch.distributed.all_reduce(self.progress.sums[name])
-                self.progress.sums[name] /= self.accelerator.num_processes
         values = dict(zip(names, torch.stack([self.progress.sums[n] for n in names]).tolist(), strict=True))
         bad = int(self._bad)
         if bad >= 0:
@@ -139,32 +173,19 @@ class Fit:
         tensors |= {
             f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer, self.method).items()
         }
+        tensors |= {f"average.{name}": value for name, value in (self.average.held if self.average else {}).items()}
         tensors |= {f"sums.{name}": value for name, value in self.progress.sums.items()}
         self.progress.bad = int(self._bad)
         self._count_time()
         return tensors
 
 
-def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """Fused SGD over the parameters that train; its rate is a scalar tensor that the loop refills each epoch."""
-    parameters = [p for p in method.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(
-        parameters, lr=torch.zeros((), device=device), momentum=recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay, fused=True,
-    )  # fmt: skip
-    for p in parameters:
-        # Zeros are what SGD starts from anyway; made here, they are there to be saved and survive a masked first step.
-        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
-    return optimizer
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, method: Method) -> dict[str, Tensor]:
-    """The optimizer's state by <parameter's name>.<what it is>."""
-    named = {id(p): name for name, p in method.named_parameters()}
-    return {f"{named[id(p)]}.{key}": value for p, state in optimizer.state.items() for key, value in state.items()}
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, method: Method, tensors: dict[str, Tensor]) -> None:
-    """Put tensors by optimizer_tensors()' names back into a fresh optimizer. Raises KeyError where one is missing."""
-    for name, value in optimizer_tensors(optimizer, method).items():
-        value.copy_(tensors[name])
+def _check_divisible(recipe: Recipe, world: int) -> None:
+    """Raises LtbenchError where a batch cannot be cut into equal parts for all processes and micro-batches."""
+    if recipe.batch_size % world:
+        raise LtbenchError(f"recipe.batch_size {recipe.batch_size} cannot be divided by {world} processes")
+    if recipe.batch_size // world % recipe.accumulate:
+        raise LtbenchError(
+            f"recipe.batch_size {recipe.batch_size} cannot be divided by {world} processes, each of "
+            f"accumulate {recipe.accumulate} micro-batches"
+        )

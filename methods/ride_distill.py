@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ltbench import Batch, Clock, Problem, Ref, losses, register
 
-from .ride import RIDE
+from .ride import RIDE, Share
 
 
 @register("ride_distill")
@@ -17,7 +17,7 @@ class RIDEDistill(RIDE):
     """RIDE that also follows the mean prediction of a RIDE with more experts.
 
     teacher: the finished run that is followed, any method; temperature and strength of the distillation loss; the
-    others as in ride.
+    others as in ride, spread being ride's default where it is none.
     """
 
     paper = "arXiv:2010.01809"
@@ -32,8 +32,10 @@ class RIDEDistill(RIDE):
         strength: Annotated[float, Ge(0)] = 1.0,
         diversity: float = -0.45,
         width: Annotated[float, Interval(gt=0, le=1)] = 0.75,
+        spread: Share | None = None,
     ) -> None:
-        super().__init__(problem, experts=experts, diversity=diversity, width=width)
+        further: Any = {} if spread is None else {"spread": spread}
+        super().__init__(problem, experts=experts, diversity=diversity, width=width, **further)
         self.temperature, self.strength = temperature, strength
 
     @classmethod

@@ -64,7 +64,7 @@ def test_every_expert_adds_as_much():
     assert size(build("ride", experts=3)) - size(build("ride", experts=2)) == 783_856 - 530_512 == 253_344
 
 
-@pytest.mark.parametrize("name", backbones.SUMMARIES)
+@pytest.mark.parametrize("name", backbones.CIFAR)
 def test_every_backbone_has_the_depth_of_its_name(name):
     net = backbones.build(name)
     convolutions = [part for part in net.modules() if isinstance(part, nn.Conv2d)]

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import typing
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ def identity(method="ride", options=None, recipe=None, **changes) -> Identity:
         "version": 1,
         "plugin": "",
         "options": canonical(resolve(method, options or {})),
-        "recipe": ADAPTER.dump_python(validated(ADAPTER, {"epochs": 20} | (recipe or {})), mode="json"),
+        "recipe": validated(ADAPTER, {"epochs": 20} | (recipe or {})).recorded(),
         "fingerprints": {"rows": "aa", "train": "bb", "test": "cc"},
         "backbone": "resnet32",
         "seed": 0,
@@ -86,6 +87,28 @@ def test_spelled_out_defaults_do_not_change_the_key():
     assert identity(recipe=recipe).key == identity().key
 
 
+COMMITTED = sorted((Path(__file__).parent.parent / "results").glob("*/*-s*.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_a_committed_record_has_the_key_that_its_run_would_have_today(path):
+    """Fields that a recipe has got since are at their defaults, and so in no key."""
+    record = json.loads(path.read_text())
+    as_today = identity(
+        record["method"], recipe=record["recipe"], options=record["options"],
+        **{key: record[key] for key in ("version", "plugin", "backbone", "seed", "part", "protocol")},
+        fingerprints=record["data"]["fingerprints"],
+        parents={role: parent["key"] for role, parent in record["parents"].items()},
+    )  # fmt: skip
+    assert as_today.key == record["key"]
+    assert as_today.recipe == record["recipe"]
+    assert validated(ADAPTER, record["suite_recipe"]).recorded() == record["suite_recipe"]
+
+
+def test_there_are_committed_records():
+    assert COMMITTED
+
+
 def test_one_and_one_point_zero_are_the_same():
     assert identity(options={"scale": 30}).key == identity(options={"scale": 30.0}).key
     assert identity(recipe={"lr": 1, "warmup": 0}).key == identity(recipe={"lr": 1.0, "warmup": 0.0}).key
@@ -122,6 +145,13 @@ def test_a_switch_that_is_off_does_not_count(off):
 # What does
 
 
+# fields that are in no recorded recipe while at their default: another value
+LATER = {
+    "image_size": 24, "betas": [0.9, 0.95], "eps": 1e-6, "decay_norms": True, "min_lr": 1e-5, "accumulate": 4,
+    "clip": 5.0, "ema": 0.99, "mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("on", [True, 0, 0.0, "x", [0], {}, {"inner": None}], ids=repr)
 def test_a_switch_that_is_on_counts(on):
     base = identity("ride_ea")
@@ -138,7 +168,8 @@ def test_a_switch_that_is_on_counts(on):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe) if field.name != "name"])
 def test_every_field_of_the_recipe_changes_the_key(field):
     base = identity()
-    assert dataclasses.replace(base, recipe=base.recipe | {field: altered(base.recipe[field])}).key != base.key
+    value = LATER[field] if field in LATER else altered(base.recipe[field])
+    assert dataclasses.replace(base, recipe=base.recipe | {field: value}).key != base.key
 
 
 @pytest.mark.parametrize("field", ["steps", "augment"])
@@ -150,6 +181,7 @@ def test_every_field_of_the_recipe_has_plain_data():
     # what altered() does not know it would turn into text
     hints = typing.get_type_hints(Recipe)
     assert all(field.name in hints for field in dataclasses.fields(Recipe))
+    assert {*identity().recipe, *LATER} == {field.name for field in dataclasses.fields(Recipe)}
     assert all(isinstance(value, bool | int | float | str | list) for value in identity().recipe.values())
 
 
@@ -260,12 +292,15 @@ def test_whatever_is_hashed_is_known_again(value):
 # From the suite file to the key: every field of the schema, walked
 
 
-DATA = {"name": "cifar100_lt", "imbalance": 4, "profile": "step", "head": 8}
+DATA = {"name": "cifar100_lt", "imbalance": 4, "profile": "step", "head": 8, "classes": 20}
 RECIPE = {
     "epochs": 3, "batch_size": 32, "lr": 0.05, "momentum": 0.8, "nesterov": "false", "weight_decay": 1e-4,
     "schedule": "cosine", "steps": "[0.5]", "gamma": 0.1, "warmup": 0.5, "augment": "[flip]", "precision": "bf16",
+    "optimizer": "adamw", "min_lr": 1e-5, "accumulate": 4, "clip": 5.0, "ema": 0.99, "mixup": 0.8, "cutmix": 1.0,
+    "label_smoothing": 0.1,
 }  # fmt: skip
-ONE_VALUE = {"name": "it is shown, no more", "optimizer": "there is one so far"}
+ADAMW = {"betas": "[0.9, 0.95]", "eps": 1e-6, "decay_norms": "true"}
+NO_NUMBERS = {"name": "it is shown, no more", "image_size": "images in memory have their own: see test_own_folder.py"}
 SUITE = {"backbone": "resnet20"}
 SAME = ("seeds=[0, 1]", "baseline=bbn", "recipe.name=other", "methods=[bbn, ce, tau_norm]", "recipe.lr=1e-1")
 
@@ -294,8 +329,9 @@ def keys_of(tmp_path_factory, glyph_cache):
 
 def test_there_is_another_value_for_every_field_of_the_schema():
     drawn = {"draws", "draw"}  # draw 0 is the canonical subset and keeps its keys: see test_resampling.py
-    assert set(DATA) | drawn == {field.name for field in dataclasses.fields(DataSpec)}
-    assert set(RECIPE) | set(ONE_VALUE) == {field.name for field in dataclasses.fields(Recipe)}
+    # root and image_size are of images in files: see test_own_folder.py
+    assert set(DATA) | drawn | {"root"} == {field.name for field in dataclasses.fields(DataSpec)}
+    assert {*RECIPE, *ADAMW, *NO_NUMBERS} == {field.name for field in dataclasses.fields(Recipe)}
     assert {"data", "recipe", "methods", "seeds", "baseline", *SUITE} == {*REQUIRED, *OPTIONAL}
 
 
@@ -303,10 +339,12 @@ def test_there_is_another_value_for_every_field_of_the_schema():
     "change",
     [f"data.{key}={value}" for key, value in DATA.items()]
     + [f"recipe.{key}={value}" for key, value in RECIPE.items()]
+    + [f"recipe.optimizer=adamw recipe.{key}={value}" for key, value in ADAMW.items()]
     + [f"{key}={value}" for key, value in SUITE.items()],
 )
 def test_every_field_of_a_suite_that_changes_numbers_changes_every_key(keys_of, change):
-    before, after = keys_of(), keys_of(change)
+    *start, change = change.split(" ", 1) if "adamw " in change else [change]
+    before, after = keys_of(*start), keys_of(*start, change)
     assert set(before) == set(after) == {"ce", "bbn", "tau_norm(tau=1)"}
     assert not set(before.values()) & set(after.values())
 

@@ -45,7 +45,7 @@ def epoch(data, stream=by_image, k=0, seed=0, number=0, recipe=PLAIN, share=Shar
 
 def batches(e: Epoch):
     """The whole epoch of one process."""
-    return [e.batch(k) for k in range(-(-e.positions // e.batch_size))]
+    return [e.batch(k) for k in range(-(-len(e.data) // e.batch_size))]
 
 
 def same(one, other) -> bool:
@@ -190,31 +190,40 @@ def test_one_view_has_no_axis_of_its_own():
 @FEW
 @given(st.integers(1, 3), st.integers(20, 60), st.sampled_from([6, 12]))
 def test_the_shares_of_all_processes_are_the_batch_of_one(stream, world, images, size):
-    data = textured((images - images % world - 4, 4), 8)
+    data = textured((images - 4, 4), 8)
     recipe = AUGMENTED.with_(batch_size=size)
     alone = batches(epoch(data, stream, recipe=recipe))
     parts = [batches(epoch(data, stream, recipe=recipe, share=Share(rank, world))) for rank in range(world)]
     for k, whole in enumerate(alone):
-        mine = [part[k] for part in parts]
-        assert len({len(batch.label) for batch in mine}) == 1
+        # where a short batch leaves a process without an image, it is given the first, which counts for nothing
+        mine = [part[k] for rank, part in enumerate(parts) if len({*Share(rank, world).of(len(whole.label))}) == 2]
+        assert max(len(batch.label) for batch in mine) - min(len(batch.label) for batch in mine) <= 1
         assert torch.equal(torch.cat([batch.label for batch in mine]), whole.label)
         assert torch.equal(torch.cat([batch.image for batch in mine]), whole.image)
 
 
-def test_an_image_that_cannot_be_shared_out_is_left_out_at_the_end():
-    data = numbered((7, 4))  # 11 images for 2 processes: 10
-    whole = epoch(data).rows
+def test_a_last_batch_of_fewer_images_than_processes_gives_the_others_its_first():
+    data = numbered((7, 6))  # 13 images: three batches of 4, and one image for 2 processes
+    whole = epoch(data, recipe=PLAIN.with_(batch_size=4)).rows
     parts = [epoch(data, recipe=PLAIN.with_(batch_size=4), share=Share(rank, 2)) for rank in range(2)]
-    labels = [[part.batch(k).label for part in parts] for k in range(3)]
-    assert [[len(label) for label in step] for step in labels] == [[2, 2], [2, 2], [1, 1]]
-    assert torch.equal(torch.cat([torch.cat(step) for step in labels]), data.label[whole[:10]])
+    rows = [[part.draw(k).rows for part in parts] for k in range(4)]
+    assert [[len(row) for row in step] for step in rows] == [[2, 2], [2, 2], [2, 2], [1, 1]]
+    assert Share(0, 2).of(1) == (0, 0) and Share(1, 2).of(1) == (0, 1)
+    assert torch.equal(rows[3][0], whole[12:]) and torch.equal(rows[3][1], whole[12:])
 
 
-@pytest.mark.parametrize(
-    ("images", "world", "steps"), [(100, 1, 7), (96, 1, 6), (97, 1, 7), (97, 2, 6), (5, 1, 1), (16, 4, 1)]
-)
-def test_steps_an_epoch_count_a_short_last_batch(images, world, steps):
-    assert numbered((images,)).steps(PLAIN, world) == steps
+@FEW
+@given(st.integers(0, 100), st.integers(1, 9))
+def test_parts_lie_side_by_side_and_differ_by_one_at_most(count, world):
+    parts = [Share(rank, world).of(count) for rank in range(world)]
+    assert [first for first, _ in parts] == [0, *(last for _, last in parts[:-1])] and parts[-1][1] == count
+    sizes = {last - first for first, last in parts}
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(("images", "steps"), [(100, 7), (96, 6), (97, 7), (5, 1), (16, 1)])
+def test_steps_an_epoch_count_a_short_last_batch(images, steps):
+    assert numbered((images,)).steps(PLAIN) == steps
 
 
 # As at test

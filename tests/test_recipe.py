@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ltbench import Clock, Recipe
 from ltbench.keys import validated
-from ltbench.recipe import ADAPTER
+from ltbench.recipe import ADAPTER, OWN
 
 FEW = settings(deadline=None, max_examples=50)
 
@@ -105,17 +105,84 @@ def test_after_never_misses_a_whole_per_cent(epochs, percent):
 # Hash and validation
 
 
+CHANGES = {
+    "epochs": 100, "batch_size": 64, "optimizer": "adamw", "lr": 0.2, "momentum": 0.8, "nesterov": False,
+    "weight_decay": 2e-4, "schedule": "cosine", "steps": (0.8,), "gamma": 0.1, "warmup": 0.1, "augment": ("crop",),
+    "precision": "bf16", "betas": (0.9, 0.95), "eps": 1e-6, "decay_norms": True, "min_lr": 1e-5, "accumulate": 4,
+    "clip": 5.0, "ema": 0.999, "mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1,
+}  # fmt: skip
+
+
+def start_of(field: str) -> Recipe:
+    """A recipe in which that field may be changed."""
+    return Recipe(200, name="ride200", optimizer="adamw" if field in OWN["adamw"] else "sgd")
+
+
 def test_the_hash_ignores_the_name_and_nothing_else():
     base = Recipe(200, name="ride200")
     assert base.with_(name="other").hash() == base.hash()
-    changes = {
-        "epochs": 100, "batch_size": 64, "optimizer": "other", "lr": 0.2, "momentum": 0.8, "nesterov": False,
-        "weight_decay": 2e-4, "schedule": "cosine", "steps": (0.8,), "gamma": 0.1, "warmup": 0.1, "augment": ("crop",),
-        "precision": "bf16",
-    }  # fmt: skip
-    assert set(changes) | {"name"} == {field.name for field in dataclasses.fields(Recipe)}
-    hashes = {base.with_(**{key: value}).hash() for key, value in changes.items()}
-    assert len(hashes | {base.hash()}) == len(changes) + 1
+    assert set(CHANGES) | {"name"} == {field.name for field in dataclasses.fields(Recipe)}
+    hashes = {start_of(key).with_(**{key: value}).hash() for key, value in CHANGES.items()}
+    assert len(hashes | {base.hash()}) == len(CHANGES) + 1
+
+
+def test_a_field_that_came_later_is_left_out_of_records_and_hashes_while_at_its_default():
+    first = (
+        "epochs", "name", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "steps",
+        "gamma", "warmup", "augment", "precision",
+    )  # fmt: skip
+    assert tuple(Recipe(200).recorded()) == first
+    # of a recipe of these alone, as ltbench hashed it before there were others
+    assert Recipe(200).hash() == "e6137508b245815d59061bf4829dbd7de3941f2a82e3ee17c68e3ce06748e6d1"
+    for field, value in CHANGES.items():
+        written = start_of(field).with_(**{field: value}).recorded()
+        assert written[field] == (list(value) if isinstance(value, tuple) else value)
+        assert set(written) - set(first) <= {field}
+
+
+def test_a_record_gives_the_recipe_back():
+    recipe = Recipe(300, optimizer="adamw", betas=(0.9, 0.95), clip=5.0, mixup=0.8)
+    assert validated(ADAPTER, recipe.recorded()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"momentum": 0.0}, ["nesterov needs a momentum above 0"]),
+        ({"optimizer": "adamw", "nesterov": False}, ["optimizer adamw takes no nesterov: leave sgd's fields out"]),
+        ({"optimizer": "adamw", "momentum": 0.8, "nesterov": False}, ["adamw takes no momentum, nesterov"]),
+        ({"betas": [0.9, 0.95]}, ["optimizer sgd takes no betas: leave adamw's fields out"]),
+        ({"decay_norms": True, "eps": 1e-6}, ["optimizer sgd takes no eps, decay_norms"]),
+        ({"batch_size": 100, "accumulate": 8}, ["batch_size 100 cannot be cut into accumulate 8 equal parts"]),
+        ({"lr": 0.1, "min_lr": 0.2}, ["min_lr 0.2 is above lr 0.1"]),
+        ({"min_lr": 0.2, "accumulate": 3, "eps": 1.0}, ["min_lr", "accumulate 3", "takes no eps"]),
+    ],
+)  # fmt: skip
+def test_fields_that_do_not_go_together_are_refused_in_one_message(given, said):
+    with pytest.raises(ValidationError) as caught:
+        validated(ADAPTER, {"epochs": 9} | given)
+    (fault,) = caught.value.errors()
+    assert all(part in fault["msg"] for part in said)
+
+
+def test_another_optimizer_begins_with_its_own_fields_at_their_defaults():
+    swin = Recipe(300, optimizer="adamw", lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, clip=5.0)
+    routers = swin.with_(optimizer="sgd", lr=0.01)
+    assert routers == Recipe(300, lr=0.01, clip=5.0)
+    assert swin.with_(optimizer="adamw").betas == (0.9, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    # warm-up over 2 of 4 epochs: 1/2, 1; the cosine: 1, (1 + 0.5^0.5) / 2, 1/2, (1 - 0.5^0.5) / 2, of 0.9 above 0.1
+    [
+        ("cosine", [0.5, 0.1 + 0.9 * (1 + 0.5**0.5) / 2, 0.55, 0.1 + 0.9 * (1 - 0.5**0.5) / 2]),
+        ("steps", [0.5, 1, 1, 0.1]),
+    ],
+)
+def test_the_rate_does_not_fall_below_the_least(schedule, expected):
+    recipe = Recipe(4, lr=1.0, schedule=schedule, steps=(0.75,), gamma=0.01, warmup=0.5, min_lr=0.1)
+    assert rates(recipe) == pytest.approx(expected)
 
 
 def test_with_leaves_the_recipe_it_was_made_of():
@@ -133,6 +200,8 @@ def test_a_whole_number_is_read_as_the_float_it_stands_for():
     [
         {"epochs": -1}, {"epochs": 1.5}, {"epochs": "9"}, {"epochs": True}, {"batch_size": 0}, {"optimizer": "adam"},
         {"lr": 0}, {"momentum": 1}, {"nesterov": 1}, {"weight_decay": -1}, {"schedule": "linear"}, {"steps": [1.1]},
+        {"betas": [0.9]}, {"betas": [0.9, 1]}, {"eps": 0}, {"min_lr": -1}, {"accumulate": 0}, {"clip": 0}, {"ema": 1},
+        {"ema": 0}, {"mixup": -1}, {"cutmix": -1}, {"label_smoothing": 1}, {"decay_norms": 1},
         {"gamma": 0}, {"gamma": 1.1}, {"warmup": -0.1}, {"augment": ["mixup"]}, {"precision": "fp16"}, {"color": 1},
     ],
     ids=str,

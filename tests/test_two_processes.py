@@ -1,15 +1,19 @@
-"""One run over two processes, as torchrun starts them, and once started by it; gloo, on the CPU."""
+"""One run over two processes, as torchrun starts them, and once started by it; gloo. See docs/several-processes.md."""
 
 import json
 import socket
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+import ranks
 import tiny
+import torch
 import warm
 
+LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 METHODS = "ce, tau_norm, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
 
 
@@ -55,8 +59,7 @@ def test_evaluation_in_two_processes_equals_that_in_one(one, glyph_cache):
         (path,) = one.glob(f"results/tiny/{label}*.json")
         path.unlink()
     # tau_norm trains nothing; ride_ea's weights are there, so only what is evaluated anew is compared
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ltbench"]
-    command = [*launcher, *words(one, glyph_cache, "--only", "tau_norm")]
+    command = [*LAUNCHER, "-m", "ltbench", *words(one, glyph_cache, "--only", "tau_norm")]
     done = subprocess.run(command, cwd=one, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     after = records(one)["tau_norm(tau=1)"]
@@ -83,3 +86,90 @@ def test_a_batch_that_cannot_be_divided_is_refused(server, tmp_path, glyph_cache
     codes, told = two(server, tmp_path, glyph_cache, "--set", "recipe.batch_size=63")
     assert codes[0] == 1
     assert "batch_size 63 cannot be divided by 2 processes" in told
+
+
+# One process against two, in double precision: see ranks.py
+
+QUICK = ("ce", "everything", "one_left", "resumed", "evaluated 1300")
+SLOW = ("ride", "bbn", "crt", "evaluated 10000")
+
+
+def shared(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
+    """What two processes make of these together."""
+    script, file = Path(ranks.__file__), folder / "two.pt"
+    done = subprocess.run([*LAUNCHER, str(script), str(file), *names], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = torch.load(file, weights_only=True)
+    assert found["world"] == 2
+    return found
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    return shared(tmp_path_factory.mktemp("quick"), QUICK)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    return shared(tmp_path_factory.mktemp("slow"), SLOW)
+
+
+def cases(*names: str) -> list:
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+by_one = cache(ranks.carry_out)
+
+
+def by_two(request: pytest.FixtureRequest, name: str) -> dict:
+    return request.getfixturevalue("quick" if name in QUICK else "slow")[name]
+
+
+@pytest.mark.parametrize("name", cases(*ranks.CASES))
+def test_two_processes_train_the_weights_of_one(request, name):
+    """Without BatchNorm and before re-weighting: to 1e-6 after 20 steps; every image counts once, short batches too."""
+    alone, together = by_one(name), by_two(request, name)
+    assert together["alike"], "the processes have drifted apart"
+    for key, value in alone["state"].items():
+        torch.testing.assert_close(together["state"][key], value, rtol=0, atol=1e-6, msg=key)
+    assert len(alone["history"]) == len(together["history"]) == ranks.CASES[name][1].epochs
+    for one, other in zip(alone["history"], together["history"], strict=True):
+        assert other["terms"] == pytest.approx(one["terms"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", cases(*ranks.CASES))
+def test_two_processes_draw_the_images_of_one(request, name):
+    """by_image, by_class and by_rarity alike: the same multiset at every step, but for what counts for nothing."""
+    alone, together = by_one(name), by_two(request, name)
+    assert alone["labels"].keys() == together["labels"].keys()
+    for step, streams in alone["labels"].items():
+        for mine, theirs in zip(streams, together["labels"][step], strict=True):
+            # one image for two processes: both are given it
+            assert sorted(theirs) == sorted(mine if len(mine) > 1 else mine * 2)
+
+
+def test_a_run_of_two_processes_resumes_to_the_same_bits(quick):
+    """The sums of an epoch's losses too, which a checkpoint keeps as the first process has them."""
+    found = quick["resumed"]
+    assert found["alike"]
+    assert found["whole"]["history"] == found["resumed"]["history"]
+    for key, value in found["whole"]["state"].items():
+        assert torch.equal(found["resumed"]["state"][key], value), key
+
+
+@pytest.mark.parametrize("name", cases("evaluated 1300", "evaluated 10000"))
+def test_every_test_image_is_counted_once(request, name):
+    alone, together = by_one(name), by_two(request, name)
+    assert len(together["logits"]) == int(name.split()[1])
+    assert torch.equal(alone["logits"], together["logits"]) and torch.equal(alone["label"], together["label"])
+    assert alone["macs"] == together["macs"]
+
+
+def test_a_batch_that_cannot_be_cut_into_micro_batches_for_all_is_refused():
+    from ltbench import Recipe
+    from ltbench.errors import LtbenchError
+    from ltbench.trainer import _check_divisible
+
+    _check_divisible(Recipe(1, batch_size=24, accumulate=3), 4)
+    with pytest.raises(LtbenchError, match="24 cannot be divided by 3 processes, each of accumulate 6 micro-batches"):
+        _check_divisible(Recipe(1, batch_size=24, accumulate=6), 3)

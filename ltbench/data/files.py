@@ -7,6 +7,7 @@ so neither the number of workers nor where a resumed run begins has a say in the
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SMALL = 2000  # fewer images than these are read without worker processes
 MOST_WORKERS = 4  # by default
+# forked where that is safe: a run's own process is spawned, and would spawn them, to import torch anew at each epoch
+START = "fork" if sys.platform == "linux" else None
 
 
 class Loaded(NamedTuple):
@@ -111,6 +114,8 @@ class Files:
     def _as_at_test(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """(pixels [1, B, H, W, 3], rows [B]) of each batch."""
         wanted = [batch.cpu() for batch in rows]
+        if not wanted:  # of several processes, one may have none of a small test set
+            return iter(())
         ends = np.cumsum([len(batch) for batch in wanted]).tolist()
         parts = [slice(end - len(batch), end) for end, batch in zip(ends, wanted, strict=True)]
         reading = Reading(self.place, torch.cat(wanted).numpy(), parts, transforms.at_test(self.place.look))
@@ -125,9 +130,9 @@ class Files:
         place = Place(self.place.root, self.place.paths[chosen.numpy()], self.place.look, self.place.norm)
         return Files(place, self.label[chosen.to(self.label.device)], self.classes, self.workers)
 
-    def steps(self, recipe: Recipe, world: int = 1) -> int:
+    def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
-        return steps_of(len(self), recipe, world)
+        return steps_of(len(self), recipe)
 
     def epoch(
         self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()
@@ -157,7 +162,7 @@ class FileEpoch:
     ) -> None:
         self.data = data
         self.rows = order(data, stream, t, seed, number)
-        self.parts = [share.part(k, recipe.batch_size, len(data)) for k in range(data.steps(recipe, share.world))]
+        self.parts = [share.part(k, recipe.batch_size, len(data)) for k in range(data.steps(recipe))]
         self.label = data.label[self.rows.to(data.label.device)]
         self._reading = Reading(
             data.place, self.rows.numpy(), self.parts, transforms.in_training(data.place.look),
@@ -191,10 +196,11 @@ class Reading(Dataset["Tensor | LtbenchError"]):
 
     def items(self, first: int, workers: int, device: torch.device) -> Iterator[Tensor]:
         """The pixels of each batch from `first` on. Raises LtbenchError naming the file that cannot be read."""
+        workers = min(workers, len(self.parts) - first)
         loader = DataLoader(
             self, batch_size=None, sampler=range(first, len(self.parts)),
-            num_workers=min(workers, len(self.parts) - first), pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else it would draw from the global one
+            num_workers=workers, multiprocessing_context=START if workers else None,
+            pin_memory=device.type == "cuda", generator=torch.Generator(),  # else it would draw from the global one
         )  # fmt: skip
         for item in loader:
             if isinstance(item, LtbenchError):

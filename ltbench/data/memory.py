@@ -107,9 +107,9 @@ class Images:
             self._table = augment.gather_table(self.size).to(self.label.device)
         return self._table
 
-    def steps(self, recipe: Recipe, world: int = 1) -> int:
+    def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
-        return steps_of(len(self), recipe, world)
+        return steps_of(len(self), recipe)
 
     def epoch(self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()) -> Epoch:
         """What that stream, the method's number-th, draws in t's epoch."""
@@ -128,7 +128,6 @@ class Epoch:
     ) -> None:
         self.data, self.batch_size, self.share = data, recipe.batch_size, share
         device = data.label.device
-        self.positions = share.positions(len(data))
         self.rows = order(data, stream, t, seed, number).to(device)
         place = (seed, "augment", number, t.epoch)
         draws = augment.draw(recipe.augment, stream.views, len(data), data.size, place)

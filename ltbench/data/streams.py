@@ -37,15 +37,18 @@ class Share(NamedTuple):
     rank: int = 0
     world: int = 1
 
-    def positions(self, images: int) -> int:
-        """How many images of an epoch's order are drawn: its last few are left out, so that all have as many."""
-        return images - images % self.world
+    def of(self, count: int) -> tuple[int, int]:
+        """(first, last) of this part of `count` images in order; parts are equal, or differ by one."""
+        return count * self.rank // self.world, count * (self.rank + 1) // self.world
 
     def part(self, k: int, batch_size: int, images: int) -> slice:
-        """This process's positions in the epoch's order at step k."""
-        first = k * batch_size
-        local = (min(first + batch_size, self.positions(images)) - first) // self.world
-        return slice(first + self.rank * local, first + (self.rank + 1) * local)
+        """This process's positions in the epoch's order at step k.
+
+        Where a short last batch has none for it, the first one: the trainer counts that for nothing.
+        """
+        start = k * batch_size
+        first, last = self.of(min(batch_size, images - start))
+        return slice(start + first, start + last) if last > first else slice(start, start + 1)
 
 
 class Drawn(Protocol):
@@ -97,7 +100,7 @@ class Data(Protocol):
     def split(self, share: float = 0.1) -> tuple[Self, Self]:
         """(fit, held): see held_out()."""
 
-    def steps(self, recipe: Recipe, world: int = 1) -> int:
+    def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
 
     def epoch(self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()) -> Draws:
@@ -118,9 +121,9 @@ def order(data: Data, stream: Stream, t: Clock, seed: int, number: int) -> Tenso
     return torch.multinomial(odds[data.label.cpu()], len(data), replacement=True, generator=random)
 
 
-def steps_of(images: int, recipe: Recipe, world: int) -> int:
+def steps_of(images: int, recipe: Recipe) -> int:
     """Steps an epoch; the last one may be short."""
-    return math.ceil(Share(0, world).positions(images) / recipe.batch_size)
+    return math.ceil(images / recipe.batch_size)
 
 
 def held_out(label: Tensor, classes: int, share: float) -> Tensor:

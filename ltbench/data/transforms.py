@@ -48,14 +48,14 @@ def look_of(spec: DataSpec, size: int, recipe: Recipe) -> Look | None:
         strange = [word for word in words if word not in ANYWHERE]
         if strange:
             raise LtbenchError(
-                f"recipe.augment: {', '.join(strange)}: the images of {spec.name} lie in memory, which knows "
+                f"augment: {', '.join(strange)}: the images of {spec.name} lie in memory, which knows "
                 f"{', '.join(ANYWHERE)}; sets of files know {', '.join(IN_FILES)}"
             )
         if recipe.image_size not in (None, size):
-            raise LtbenchError(f"recipe.image_size {recipe.image_size}: the images of {spec.name} have {size}")
+            raise LtbenchError(f"image_size {recipe.image_size}: the images of {spec.name} have {size}")
         return None
     if "random_resized_crop" in words and "crop" in words:
-        raise LtbenchError("recipe.augment: either crop or random_resized_crop: both choose what part is seen")
+        raise LtbenchError("augment: either crop or random_resized_crop: both choose what part is seen")
     return Look(recipe.image_size or size, words)
 
 

@@ -1,0 +1,200 @@
+"""Images of one's own: three ways to name them, what is wrong with them in one message, cut to a profile."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import calls
+import made_images
+import pytest
+import tiny
+
+from ltbench.data.dataset import open_dataset
+from ltbench.data.spec import DataSpec
+from ltbench.errors import LtbenchError
+
+COUNTS = (9, 5, 2)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return made_images.own(tmp_path_factory.mktemp("own") / "pets", COUNTS, tested=2, size=16)
+
+
+@pytest.fixture
+def home(tmp_path, made):
+    """A data folder with a copy of the images, to be damaged."""
+    shutil.copytree(made, tmp_path / "pets")
+    return tmp_path
+
+
+def rows(root: Path, part: str) -> list[tuple[str, str]]:
+    return [(str(path.relative_to(root)), path.parent.name) for path in sorted(root.glob(f"{part}/*/*.png"))]
+
+
+def as_lists(root: Path, number: Callable[[str], str] = str) -> None:
+    for part in ("train", "test"):
+        lines = [f"{path} {number(name)}\n" for path, name in rows(root, part)]
+        (root / f"{part}.txt").write_text("".join(reversed(lines)))
+
+
+def as_csv(root: Path) -> None:
+    lines = [f"{name},{part},{path}\n" for part in ("train", "test") for path, name in rows(root, part)]
+    (root / "data.csv").write_text("label,split,path\n" + "".join(lines))
+
+
+def opened(home, **more):
+    open_dataset.cache_clear()
+    return open_dataset(DataSpec("folder", root="pets", **more), home)
+
+
+@pytest.mark.parametrize("write", [lambda root: None, as_lists, as_csv], ids=["folders", "lists", "csv"])
+def test_three_ways_name_the_same_images(home, write):
+    write(home / "pets")
+    data = opened(home)
+    assert (data.counts, data.classes, data.groups) == (COUNTS, ("class00", "class01", "class02"), (100, 20))
+    assert data.spec.label == "folder(pets)"
+    assert data.test.label.tolist() == [0, 0, 1, 1, 2, 2], "in class order"
+    assert data.train.place.root == home / "pets"
+    assert sorted(data.train.place.paths) == [path for path, _ in rows(home / "pets", "train")]
+    assert next(data.train.once(4)).image.shape == (4, 3, 224, 224)
+
+
+def test_labels_that_are_numbers_are_ordered_as_numbers(home):
+    as_lists(home / "pets", lambda name: {"class00": "10", "class01": "9", "class02": "2"}[name])
+    data = opened(home)
+    assert (data.classes, data.counts) == (("2", "9", "10"), (2, 5, 9))
+
+
+def test_the_place_of_the_root_changes_no_fingerprint_and_a_label_does(home):
+    before = opened(home).fingerprints
+    (home / "pets").rename(home / "animals")
+    assert open_dataset(DataSpec("folder", root=str(home / "animals")), Path("/elsewhere")).fingerprints == before
+    (home / "animals" / "train" / "class00" / "000.png").rename(home / "animals" / "train" / "class01" / "x.png")
+    after = open_dataset(DataSpec("folder", root="animals"), home).fingerprints
+    assert after["train"] != before["train"] and after["test"] == before["test"]
+
+
+def suite_of(home: Path) -> Path:
+    path = tiny.write(home, "ce")
+    path.write_text(path.read_text().replace("{name: glyphs_lt, imbalance: 3, head: 9}", "{name: folder, root: pets}"))
+    return path
+
+
+def planned(home: Path, *sets: str) -> tuple[tuple[int, ...], str, str]:
+    """(counts, key, block) of the one run."""
+    made = tiny.plan.make(tiny.suite.read(str(suite_of(home)), list(sets)), home)
+    (run,), (row,) = made.runs.values(), made.rows
+    return run.counts, run.key, row.block
+
+
+def test_no_image_is_opened_to_plan(home):
+    for path in home.rglob("*.png"):
+        path.write_bytes(b"")
+    assert planned(home)[0] == COUNTS
+
+
+def test_an_image_size_changes_key_and_block_unless_it_is_the_own_one_and_a_root_neither(home):
+    plain = planned(home)
+    assert planned(home, "recipe.image_size=224") == plain
+    other = planned(home, "recipe.image_size=24")
+    assert other[1] != plain[1] and other[2] != plain[2]
+    (home / "pets").rename(home / "animals")
+    assert planned(home, "data.root=animals") == plain
+
+
+def test_fewer_classes_and_a_profile(home):
+    assert opened(home, classes=2).counts == (9, 5)
+    data = opened(home, imbalance=3.0)
+    assert data.counts == (8, 4, 2), "the largest head that the classes' images allow"
+    assert data.spec.label == "folder(pets, imbalance=3)"
+    assert opened(home, imbalance=2.0, head=4).counts == (4, 2, 2)
+    with pytest.raises(LtbenchError, match="class 'class01' has 5 images, 6 are asked for"):
+        opened(home, imbalance=2.0, head=9)
+    with pytest.raises(LtbenchError, match=r"data.imbalance is 10: the largest class of .* has 9 images"):
+        opened(home, imbalance=10.0)
+    with pytest.raises(LtbenchError, match=r"data.classes is 4: folder\(pets, classes=4\) has 3"):
+        opened(home, classes=4)
+
+
+def test_the_first_classes_of_a_set_in_memory(glyph_cache):
+    data = open_dataset(DataSpec("glyphs_lt", 3.0, head=9, classes=5), glyph_cache)
+    assert data.counts == (9, 6, 5, 3, 3) and data.spec.label == "glyphs_lt(imbalance=3, head=9, classes=5)"
+    assert len(data.classes) == 5 and set(data.test.label.tolist()) == set(range(5))
+    whole = open_dataset(DataSpec("glyphs_lt", 3.0, head=9), glyph_cache)
+    assert data.fingerprints["test"] != whole.fingerprints["test"]
+
+
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no folder": (
+        lambda r: r.rename(r.parent / "x"),
+        "data.root: there is no folder .*pets; it must hold",
+    ),
+    "nothing there": (lambda r: [shutil.rmtree(r / p) for p in ("train", "test")], "no images are named here; it must"),
+    "no test part": (lambda r: shutil.rmtree(r / "test"), "pets/test: missing, so there is no test part"),
+    "no test list": (lambda r: (r / "train.txt").write_text("a.jpg 0\n"), "pets/test.txt: missing, so there is no"),
+    "class only in test": (
+        lambda r: shutil.copytree(r / "test" / "class00", r / "test" / "dog"),
+        "pets/test: class 'dog' is in test, but not in train",
+    ),
+    "class without test": (lambda r: shutil.rmtree(r / "test" / "class01"), "no test image of class 'class01'"),
+    "empty class": (lambda r: (r / "train" / "cat").mkdir(), "train/cat: a class without images"),
+    "one class": (
+        lambda r: [shutil.rmtree(p) for p in r.glob("*/class0[12]")],
+        "one class alone, 'class00'; a problem has at least two",
+    ),
+    "list row": (
+        lambda r: (as_lists(r), (r / "train.txt").write_text("a.jpg\n")),
+        "train.txt:1: 'a.jpg': a row is",
+    ),
+    "path leaves": (
+        lambda r: (as_lists(r), (r / "test.txt").write_text("../a.jpg 0\n")),
+        "test.txt:1: path '../a.jpg': must lie below",
+    ),
+    "csv column": (
+        lambda r: (r / "data.csv").write_text("path,label\n"),
+        "data.csv:1: no column split; the",
+    ),
+    "csv split": (
+        lambda r: (r / "data.csv").write_text("path,label,split\na.png,x,val\n"),
+        "data.csv:2: split 'val': must be train or test",
+    ),
+    "csv and lists": (lambda r: (as_lists(r), as_csv(r)), "holds data.csv and train.txt or test.txt; which of them"),
+    "not utf-8": (lambda r: (r / "data.csv").write_bytes(b"path,label,split\n\xff"), "data.csv: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_in_one_message(home, name):
+    damage, message = WRONG[name]
+    damage(home / "pets")
+    with pytest.raises(LtbenchError, match=message):
+        opened(home)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("{name: imagenet_lt, imbalance: 100}", "data.imbalance: imagenet_lt is long-tailed as it is: leave imbalance"),
+        ("{name: folder, draws: 3}", "data.draws: a folder has no draws"),
+        ("{name: folder, head: 3}", "data.head: give imbalance beside head"),
+        ("{name: cifar100_lt, root: x}", "data.root: cifar100_lt has no root: give the data folder with --data"),
+        ("{name: imagnet_lt}", "did you mean 'imagenet_lt'?"),
+        ("{name: folder, classes: 1}", "data.classes: must be greater than or equal to 2, got 1"),
+    ],
+)
+def test_keys_that_do_not_go_with_a_name_are_refused(tmp_path, capsys, data, said):
+    path = tiny.write(tmp_path, "ce")
+    path.write_text(path.read_text().replace("{name: glyphs_lt, imbalance: 3, head: 9}", data))
+    done = calls.ltbench(capsys, "plan", path, "--data", tmp_path)
+    assert done.code == 2 and said in done.err and "tiny.yaml:1: " in done.err
+
+
+def test_data_show_says_how_the_images_are_read(home, capsys):
+    path = suite_of(home)
+    words = ("data", "show", path, "--data", home, "--set", "recipe.image_size=24")
+    assert f"images of 24x24 pixels, read once, into memory, from {home}/pets" in calls.ltbench(capsys, *words).out
+    files = (*words, "--set", "recipe.augment=[random_resized_crop]")
+    assert f"images of 24x24 pixels, read each time, from {home}/pets" in calls.ltbench(capsys, *files).out
+    both = calls.ltbench(capsys, *words, "--set", "recipe.augment=[random_resized_crop, crop]")
+    assert both.code == 2 and "tiny.yaml:4: recipe.augment: either crop or random_resized_crop" in both.err
