@@ -114,8 +114,17 @@ def test_python_m_ltbench(tmp_path: Path) -> None:
 
 
 def test_help_and_lists_bring_no_torch(tmp_path: Path) -> None:
-    done = called(tmp_path, "--help", "run --help", "list suites", "list backbones", "list datasets")
-    assert done.stdout.count("[] 0\n") == 5, done.stderr
+    asked = ("--help", "run --help", "list suites", "list backbones", "list datasets", "data verify --help")
+    done = called(tmp_path, *asked)
+    assert done.stdout.count("[] 0\n") == len(asked), done.stderr
+
+
+def test_verifying_files_brings_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "data: {name: places_lt}\nbackbone: resnet20\nrecipe: {epochs: 1}\nmethods: [ce]\n"
+    )
+    done = called(tmp_path, f"data verify s.yaml --data {tmp_path}")
+    assert "missing list: Places_LT_train.txt" in done.stdout and done.stdout.endswith("[] 2\n")
 
 
 def test_the_table_brings_no_torch(tmp_path: Path) -> None:

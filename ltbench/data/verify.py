@@ -128,7 +128,7 @@ def _where(root: Path, part: str) -> Path:
 def _archives(facts: Facts, root: Path) -> Iterator[Need]:
     """The archives of the images, and how to unpack them."""
     for number, layout in enumerate(facts.layouts):
-        either = "or, if the lists are those with data_256/: " if number else ""
+        either = "or, for the lists with data_256/: " if number else ""
         for archive in layout.archives:
             yield Need(f"{either}{archive.name}", facts.page, str(root), archive.unpack, archive.md5)
 
@@ -239,6 +239,7 @@ def _whole(console: Console, text: str, indent: int = 2) -> None:
 def _folded(console: Console, text: Text, indent: int = 2) -> None:
     """Text in as many lines as it takes, all of them indented."""
     for line in text.wrap(console, max(20, console.width - indent)):
+        line.rstrip()
         console.print(Text(" " * indent) + line, soft_wrap=True)
 
 
