@@ -80,8 +80,10 @@ def create(spec: BackboneSpec, image_size: int, **changes: Any) -> nn.Module:
         if "drop_path_rate" in str(error):
             raise ValueError(f"{spec.name} takes no drop_path") from None
         raise
-    except OSError as error:  # a hub that cannot be reached, a cache that cannot be written
-        raise ValueError(f"{spec.origin}: the pretrained weights cannot be had: {weights.first_line(error)}") from None
+    except Exception as error:  # a hub that cannot be reached, a cache that cannot be written
+        if not pretrained:
+            raise
+        raise ValueError(f"the pretrained weights {spec.origin} cannot be had: {weights.first_line(error)}") from None
     if spec.weights and spec.weights != PRETRAINED:
         weights.load(net, spec)
     return net
