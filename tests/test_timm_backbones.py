@@ -220,3 +220,13 @@ def test_every_shipped_summary_is_a_backbone_that_is_there():
     for name in backbones.NAMES:
         assert backbones.resolve(name).label == name
     assert timm.is_model("swin_tiny_patch4_window7_224")
+
+
+# G multiply-adds from the README of SADE, without routing; thop counts two for every number that a BatchNorm gives
+PUBLISHED = [("resnext50", 1000, "ce", 4.26), ("resnext50", 1000, "ride", 6.08), ("resnet50", 8142, "ride", 5.80)]
+
+
+@pytest.mark.parametrize(("name", "classes", "method", "published"), PUBLISHED)
+def test_multiply_adds_are_the_published_ones(name, classes, method, published):
+    built = outline.method(get(method), resolve(method, {}), BackboneSpec(name), [1] * classes, 224)
+    assert outline.macs(built, 224) / 1e9 == pytest.approx(published, rel=0.01)

@@ -119,7 +119,7 @@ def test_pretrained_weights_are_named_by_timm_and_fetched_when_a_run_begins_alon
     outline.check(net, 32)
     assert not fetched
     backbones.build(net, 32)
-    assert [how["pretrained_cfg"].tag for how in fetched] == ["d2_in1k"]
+    assert [how["pretrained_cfg"]["tag"] for how in fetched] == ["d2_in1k"]
 
 
 def test_pretrained_weights_that_cannot_be_had_are_one_line(monkeypatch):
@@ -221,7 +221,11 @@ def test_a_record_from_scratch_has_the_fields_and_the_hash_that_it_always_had(tm
             "ce",
             "tiny.yaml:2: backbone: unknown timm model 'convnext_ato'; did you mean",
         ),
-        ("[resnet8, timm/inception_v3]", "ce", "tiny.yaml:2: backbone[1]: timm/inception_v3 for images of 32x32: "),
+        (
+            "[resnet8, {timm/vgg11: {drop_path: 0.1}}]",
+            "ce",
+            "backbone[1]: timm/vgg11(drop_path=0.1) for images of 32x32: ",
+        ),
         ("[resnet8, resnet8]", "ce", "tiny.yaml:2: backbone[1]: resnet8 stands there twice"),
         ("{resnet8: {weights: w.pt}}", "ce", "tiny.yaml:2: backbone: resnet8 is trained from scratch"),
         ("{resnet10: {weight: w.pt}}", "ce", "backbone.resnet10.weight: unknown key 'weight'; did you mean 'weights'?"),
