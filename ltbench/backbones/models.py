@@ -28,7 +28,7 @@ def resolve(spec: BackboneSpec) -> BackboneSpec:
     name, tag = _known(spec.name)
     if spec.weights == PRETRAINED:
         cfg = timm.models.get_pretrained_cfg(f"{name}.{tag}" if tag else name)
-        if spec.name == "resnet10" or cfg is None or not cfg.has_weights:
+        if (spec.name in PAPER and not tag) or cfg is None or not cfg.has_weights:
             raise ValueError(f"there are no pretrained weights of {spec.name}")
         return replace(spec, origin=f"{TIMM}{cfg.architecture}.{cfg.tag}" if cfg.tag else f"{TIMM}{name}")
     if tag and spec.name.startswith(TIMM):
