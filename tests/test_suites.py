@@ -5,15 +5,19 @@ import re
 import made_images
 import pytest
 
-from ltbench import plan, suite
+from ltbench import Clock, plan, suite
 
 CIFAR100 = ("cifar100_lt", "cifar100_lt_if10", "cifar100_lt_if50", "cifar100_lt_classic", "cifar100_lt_short")
+
+PAPERS = (  # see test_paper_suites.py
+    "imagenet_lt_resnet50", "imagenet_lt_resnext50", "inat18_resnet50", "places_lt_resnet152", "imagenet_lt_swin",
+)  # fmt: skip
 
 DRAWN = ("bias_variance", "bias_variance_quick")
 
 
 def test_all_are_known():
-    assert set(suite.shipped()) == {*CIFAR100, *DRAWN, "ride_universal", "cifar10_lt", "quick", "my_folder"}
+    assert set(suite.shipped()) == {*CIFAR100, *DRAWN, *PAPERS, "ride_universal", "cifar10_lt", "quick", "my_folder"}
 
 
 @pytest.mark.parametrize("name", CIFAR100)
@@ -82,3 +86,23 @@ def test_the_recipes_of_the_two_papers(cifar100):
     assert (ldam.weight_decay, ldam.nesterov, ldam.augment) == (2e-4, False, ("crop", "flip"))
     for recipe in (ride, ldam):
         assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.gamma) == (200, 128, 0.1, 0.01)
+
+
+def test_the_recipes_of_the_papers_on_large_images():
+    """Those of RIDE.md: the rate after each decay, at the epochs where it falls; batch, weight decay."""
+    falls = {
+        "imagenet_lt_resnet50": (256, 2e-4, {0: 0.02, 5: 0.1, 59: 0.1, 60: 0.01, 80: 0.001}),
+        "imagenet_lt_resnext50": (256, 2e-4, {0: 0.02, 5: 0.1, 59: 0.1, 60: 0.01, 80: 0.001}),
+        "inat18_resnet50": (512, 2e-4, {0: 0.04, 5: 0.2, 59: 0.2, 60: 0.02, 80: 0.002}),
+        "places_lt_resnet152": (128, 4e-4, {0: 0.01, 9: 0.01, 10: 0.001, 19: 0.001, 20: 0.0001}),
+    }
+    for name, (batch, decay, rates) in falls.items():
+        recipe = suite.read(name).recipe
+        assert (recipe.batch_size, recipe.weight_decay, recipe.image_size) == (batch, decay, 224)
+        for epoch, rate in rates.items():
+            assert recipe.lr_at(Clock(epoch, recipe.epochs, 0, 0)) == pytest.approx(rate), (name, epoch)
+    swin = suite.read("imagenet_lt_swin").recipe
+    assert (swin.optimizer, swin.batch_size, swin.weight_decay, swin.clip) == ("adamw", 1024, 0.05, 5.0)
+    assert (swin.mixup, swin.cutmix, swin.label_smoothing, swin.decay_norms) == (0.8, 1.0, 0.1, False)
+    assert swin.lr_at(Clock(0, 300, 0, 0)) == pytest.approx(1e-3 / 20, rel=0.01)
+    assert swin.lr_at(Clock(299, 300, 0, 0)) == pytest.approx(1e-5, rel=0.01)
