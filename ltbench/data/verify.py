@@ -226,9 +226,12 @@ def show(reports: Iterable[Report], console: Console) -> None:
             console.print(Text("  to get, or to do:", style="bold"))
         for need in dict.fromkeys(report.needs):
             _folded(console, Text(f"{need.what}{f' (md5 {need.md5})' if need.md5 else ''}"), 4)
-            for word, about in (("from ", need.source), ("into ", need.place), ("", need.how)):
-                if about:
-                    _whole(console, f"{word}{about}", 6)
+            if need.source:
+                _folded(console, Text(f"from {need.source}"), 6)
+            if need.place:
+                _whole(console, f"into {need.place}", 6)
+            if need.how:
+                _folded(console, Text(need.how), 6)
 
 
 def _whole(console: Console, text: str, indent: int = 2) -> None:
