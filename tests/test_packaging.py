@@ -110,9 +110,19 @@ def test_python_m_ltbench(tmp_path: Path) -> None:
     assert not loaded & set(HEAVY)
 
 
-@pytest.mark.parametrize("arguments", ["--help", "run --help", "list suites", "list backbones", "list datasets"])
+@pytest.mark.parametrize(
+    "arguments", ["--help", "run --help", "list suites", "list backbones", "list datasets", "data verify --help"]
+)
 def test_help_and_lists_bring_no_torch(tmp_path: Path, arguments: str) -> None:
     assert called(tmp_path, *arguments.split()).stdout.endswith("[] 0\n")
+
+
+def test_verifying_files_brings_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "data: {name: places_lt}\nbackbone: resnet20\nrecipe: {epochs: 1}\nmethods: [ce]\n"
+    )
+    done = called(tmp_path, "data", "verify", "s.yaml", "--data", str(tmp_path))
+    assert "missing list: Places_LT_train.txt" in done.stdout and done.stdout.endswith("[] 2\n")
 
 
 @pytest.mark.parametrize("format", ["text", "md", "latex", "csv", "json", "html"])

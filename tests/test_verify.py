@@ -324,6 +324,22 @@ def test_the_reports_as_json(data, capsys, tmp_path):
     assert report["parts"]["train"]["sha256"] == catalogue.FACTS["imagenet_lt"].layouts[0].train.sha256
 
 
+def test_an_interrupted_look_ends_with_130_and_says_that_it_goes_on(data, capsys, tmp_path, monkeypatch):
+    def stopped(root, path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decode, "_open", stopped)
+    done = command(capsys, tmp_path, data, "--decode")
+    assert (done.code, done.out, done.err) == (130, "", "interrupted: the same command goes on from here\n")
+
+
+def test_no_line_is_broken_within_a_path_nor_padded(data, capsys, tmp_path):
+    shutil.rmtree(data / "imagenet_lt" / "val")
+    done = command(capsys, tmp_path, data)
+    assert f"\n      into {data / 'imagenet_lt'}\n" in done.out
+    assert not [line for line in done.out.splitlines() if line.endswith(" ") and not line.strip().startswith("t")]
+
+
 def test_a_wrong_format_or_suite_is_one_message(data, capsys, tmp_path):
     done = command(capsys, tmp_path, data, "--format", "xml")
     assert done.code == 2 and "text" in done.err and done.err.count("\n") == 1

@@ -128,7 +128,7 @@ def _where(root: Path, part: str) -> Path:
 def _archives(facts: Facts, root: Path) -> Iterator[Need]:
     """The archives of the images, and how to unpack them."""
     for number, layout in enumerate(facts.layouts):
-        either = "or, if the lists are those with data_256/: " if number else ""
+        either = "or, for the lists with data_256/: " if number else ""
         for archive in layout.archives:
             yield Need(f"{either}{archive.name}", facts.page, str(root), archive.unpack, archive.md5)
 
@@ -226,9 +226,12 @@ def show(reports: Iterable[Report], console: Console) -> None:
             console.print(Text("  to get, or to do:", style="bold"))
         for need in dict.fromkeys(report.needs):
             _folded(console, Text(f"{need.what}{f' (md5 {need.md5})' if need.md5 else ''}"), 4)
-            for word, about in (("from ", need.source), ("into ", need.place), ("", need.how)):
-                if about:
-                    _whole(console, f"{word}{about}", 6)
+            if need.source:
+                _folded(console, Text(f"from {need.source}"), 6)
+            if need.place:
+                _whole(console, f"into {need.place}", 6)
+            if need.how:
+                _folded(console, Text(need.how), 6)
 
 
 def _whole(console: Console, text: str, indent: int = 2) -> None:
@@ -239,6 +242,7 @@ def _whole(console: Console, text: str, indent: int = 2) -> None:
 def _folded(console: Console, text: Text, indent: int = 2) -> None:
     """Text in as many lines as it takes, all of them indented."""
     for line in text.wrap(console, max(20, console.width - indent)):
+        line.rstrip()
         console.print(Text(" " * indent) + line, soft_wrap=True)
 
 
