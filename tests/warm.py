@@ -107,14 +107,9 @@ class Server:
         """
         # it may not see the terminal, the home or the data of who tests
         clean = {key: value for key, value in os.environ.items() if key not in ("LTBENCH_DATA", "COLUMNS", "RANK")}
-        given = {
-            "words": list(map(str, words)),
-            "cwd": str(cwd),
-            "out": str(out),
-            "err": str(err),
-            "file_size": file_size,
-        }
-        return Process(self, self.ask({**given, "env": {**clean, **env}}))
+        where = {"cwd": str(cwd), "out": str(out), "err": str(err), "env": {**clean, **env}}
+        task = {"words": list(map(str, words)), **where, "file_size": file_size, "few": few}
+        return Process(self, self.ask(task))
 
     def run(self, *words: str | Path, cwd: Path = HERE, **more: Any) -> subprocess.CompletedProcess[str]:
         """`ltbench ...`, and what it said; more: see command()."""
