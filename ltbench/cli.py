@@ -8,12 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from .data_commands import DataOption, SetOption, SuiteArgument, pack, prepare, verify
 from .errors import LtbenchError
 from .reading import FormatOption, ResultsArgument, RunsOption, analyze, compare, plot, report, table
 from .reading import console as _console
@@ -31,12 +31,9 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="The data of a suite.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
-DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
 ]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the suite.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
@@ -252,35 +249,9 @@ def data_show(
         listing.show_datasets(items, _console())
 
 
-@data_app.command("pack")
-def data_pack(
-    suite: SuiteArgument,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the packs go; elsewhere, give it as --data.")],
-    data: DataOption = None,
-    sets: SetOption = None,
-) -> None:
-    """Exactly the images that a suite needs, lossless, one file a dataset: for machines without a network."""
-    from rich.progress import Progress
-
-    from .data import dataset, pack
-    from .data.spec import data_folder
-    from .suite import read
-
-    parsed = read(suite, sets or [])
-    if parsed.faults:
-        raise LtbenchError("\n".join(parsed.faults))
-    for name in dict.fromkeys(spec.name for spec in parsed.data):
-        source = dataset.source_of(name, data_folder(data))
-        rows = dataset.rows_of([spec for spec in parsed.data if spec.name == name], source)
-        path = pack.path_of(out, name)
-        with Progress(console=_console(stderr=True), transient=True) as progress:
-            task = progress.add_task(f"packing {name}", total=1.0)
-            try:
-                pack.write(source, rows, path, partial(progress.update, task))
-            except OSError as error:
-                raise LtbenchError(f"{path}: cannot be written: {error.strerror or error}") from None
-        test = len(source.test_label)
-        print(f"{path}: {len(rows)} training and {test} test images, {path.stat().st_size / 1e6:.1f} MB")
+data_app.command()(verify)
+data_app.command()(prepare)
+data_app.command()(pack)
 
 
 # What the commands share

@@ -220,7 +220,7 @@ class _Visitor:
         origin = [self.net.origin] if self.net.origin else []  # of weights, so that no two kinds share a block
         return Row(
             label=label, method=ref.method, data=data.label, backbone=self.net.label, recipe=suite.recipe.name,
-            block=digest([prints, self.net.label, suite.recipe.hash(), *origin]), keys=keys, skip=skip,
+            block=digest([prints, self.net.label, self._plain(suite.recipe).hash(), *origin]), keys=keys, skip=skip,
         )  # fmt: skip
 
     def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
@@ -245,6 +245,7 @@ class _Visitor:
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
         recipe = self._valid(ref.method, replace(recipe, **{key: getattr(base, key) for key in own}))
         size = self._size(recipe)
+        recipe = self._plain(recipe)
         identity = Identity(
             method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
             options=registry.canonical(ref.options), recipe=recipe.recorded(),
@@ -254,8 +255,8 @@ class _Visitor:
         suite, data = self.plan.suite, self.sample
         run = RunSpec(
             suite=suite.name, data=data.spec, counts=data.counts, groups=data.groups, size=size, net=self.net,
-            ref=ref, label=label, recipe=recipe, suite_recipe=suite.recipe, parents=parents, identity=identity,
-            key=identity.key,
+            ref=ref, label=label, recipe=recipe, suite_recipe=self._plain(suite.recipe), parents=parents,
+            identity=identity, key=identity.key,
         )  # fmt: skip
         return self.plan.runs.setdefault(run.key, run)
 
@@ -266,6 +267,10 @@ class _Visitor:
         except LtbenchError as error:
             raise LtbenchError(f"{self.where}.recipe.{error}") from None
         return look.size if look else self.sample.size
+
+    def _plain(self, recipe: Recipe) -> Recipe:
+        """The recipe without an image_size that is the data's own: spelled out, it changes no key."""
+        return replace(recipe, image_size=None) if recipe.image_size == self.sample.size else recipe
 
     def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
         """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""

@@ -79,7 +79,9 @@ def class_shift(counts: tuple[int, ...], test_list: str) -> tuple[float, ...] | 
     classes fall off as 50 ** -(rank / (C - 1)), the classes ranked by their training images; backward50 the reverse.
     They draw such a set from the balanced test images once; here every image is kept and weighed, which gives the
     expected value over their draws, exactly and without a seed. As with them, top-1 is the mean over the set's images;
-    many, medium and few are means over classes and so the same in all of these sets.
+    many, medium and few are means over classes and so the same in all of these sets. Of ImageNet-LT their lists hold
+    int(50 * weight) images of each class (tests/test_listed.py), but rank classes with equally many training images in
+    another order than by label, as here: one to two images more or less of at most 15 % of the classes.
     Raises LtbenchError for another name.
     """
     if test_list == "uniform":

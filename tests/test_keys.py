@@ -292,7 +292,7 @@ def test_whatever_is_hashed_is_known_again(value):
 # From the suite file to the key: every field of the schema, walked
 
 
-DATA = {"name": "cifar100_lt", "imbalance": 4, "profile": "step", "head": 8}
+DATA = {"name": "cifar100_lt", "imbalance": 4, "profile": "step", "head": 8, "classes": 20}
 RECIPE = {
     "epochs": 3, "batch_size": 32, "lr": 0.05, "momentum": 0.8, "nesterov": "false", "weight_decay": 1e-4,
     "schedule": "cosine", "steps": "[0.5]", "gamma": 0.1, "warmup": 0.5, "augment": "[flip]", "precision": "bf16",
@@ -300,7 +300,7 @@ RECIPE = {
     "label_smoothing": 0.1,
 }  # fmt: skip
 ADAMW = {"betas": "[0.9, 0.95]", "eps": 1e-6, "decay_norms": "true"}
-NO_NUMBERS = {"name": "it is shown, no more", "image_size": "other pixels: see test_transforms.py"}
+NO_NUMBERS = {"name": "it is shown, no more", "image_size": "images in memory have their own: see test_own_folder.py"}
 SUITE = {"backbone": "resnet20"}
 SAME = ("seeds=[0, 1]", "baseline=bbn", "recipe.name=other", "methods=[bbn, ce, tau_norm]", "recipe.lr=1e-1")
 
@@ -329,7 +329,8 @@ def keys_of(tmp_path_factory, glyph_cache):
 
 def test_there_is_another_value_for_every_field_of_the_schema():
     drawn = {"draws", "draw"}  # draw 0 is the canonical subset and keeps its keys: see test_resampling.py
-    assert set(DATA) | drawn == {field.name for field in dataclasses.fields(DataSpec)}
+    # root and image_size are of images in files: see test_own_folder.py
+    assert set(DATA) | drawn | {"root"} == {field.name for field in dataclasses.fields(DataSpec)}
     assert {*RECIPE, *ADAMW, *NO_NUMBERS} == {field.name for field in dataclasses.fields(Recipe)}
     assert {"data", "recipe", "methods", "seeds", "baseline", *SUITE} == {*REQUIRED, *OPTIONAL}
 

@@ -9,8 +9,6 @@ import made_images
 import pytest
 import tiny
 
-from ltbench import runs
-from ltbench.data import dataset
 from ltbench.data.dataset import open_dataset
 from ltbench.data.spec import DataSpec
 from ltbench.errors import LtbenchError
@@ -77,14 +75,32 @@ def test_the_place_of_the_root_changes_no_fingerprint_and_a_label_does(home):
     assert after["train"] != before["train"] and after["test"] == before["test"]
 
 
+def suite_of(home: Path) -> Path:
+    path = tiny.write(home, "ce")
+    path.write_text(path.read_text().replace("{name: glyphs_lt, imbalance: 3, head: 9}", "{name: folder, root: pets}"))
+    return path
+
+
+def planned(home: Path, *sets: str) -> tuple[tuple[int, ...], str, str]:
+    """(counts, key, block) of the one run."""
+    made = tiny.plan.make(tiny.suite.read(str(suite_of(home)), list(sets)), home)
+    (run,), (row,) = made.runs.values(), made.rows
+    return run.counts, run.key, row.block
+
+
 def test_no_image_is_opened_to_plan(home):
     for path in home.rglob("*.png"):
         path.write_bytes(b"")
-    suite = home / "tiny.yaml"
-    suite.write_text(tiny.SUITE.replace("{name: glyphs_lt, imbalance: 3, head: 9}", "{name: folder, root: pets}"))
-    made = tiny.plan.make(tiny.suite.read(str(suite), ["methods=[ce]", "recipe.image_size=24"]), home)
-    assert [run.counts for run in made.runs.values()] == [COUNTS]
-    assert runs.open_dataset is dataset.open_dataset
+    assert planned(home)[0] == COUNTS
+
+
+def test_an_image_size_changes_key_and_block_unless_it_is_the_own_one_and_a_root_neither(home):
+    plain = planned(home)
+    assert planned(home, "recipe.image_size=224") == plain
+    other = planned(home, "recipe.image_size=24")
+    assert other[1] != plain[1] and other[2] != plain[2]
+    (home / "pets").rename(home / "animals")
+    assert planned(home, "data.root=animals") == plain
 
 
 def test_fewer_classes_and_a_profile(home):
@@ -175,8 +191,7 @@ def test_keys_that_do_not_go_with_a_name_are_refused(tmp_path, capsys, data, sai
 
 
 def test_data_show_says_how_the_images_are_read(home, capsys):
-    path = tiny.write(home, "ce")
-    path.write_text(path.read_text().replace("{name: glyphs_lt, imbalance: 3, head: 9}", "{name: folder, root: pets}"))
+    path = suite_of(home)
     words = ("data", "show", path, "--data", home, "--set", "recipe.image_size=24")
     assert f"images of 24x24 pixels, read once, into memory, from {home}/pets" in calls.ltbench(capsys, *words).out
     files = (*words, "--set", "recipe.augment=[random_resized_crop]")

@@ -1,7 +1,10 @@
 """A pack holds a suite's images to the bit, and no damage to it passes."""
 
+import shutil
 import zipfile
 
+import calls
+import made_images
 import numpy as np
 import pytest
 import tiny
@@ -10,6 +13,7 @@ from ltbench.data import dataset, pack
 from ltbench.data.dataset import open_dataset
 from ltbench.data.source import Source
 from ltbench.data.spec import DataSpec
+from ltbench.data.transforms import Look
 from ltbench.errors import LtbenchError
 
 SPEC = DataSpec("glyphs_lt", imbalance=3, head=9)
@@ -149,3 +153,92 @@ def test_a_pickle_in_it_is_not_run(tmp_path, packed):
     np.save(out, np.array([print], dtype=object), allow_pickle=True)
     with pytest.raises(LtbenchError, match="allow_pickle"):
         pack.read(altered(tmp_path, packed, "rows.npy", lambda content: out.getvalue()))
+
+
+# Sets of files
+
+FOLDER = "data: {name: folder, root: mine}"
+SMALL = "backbone: resnet20\nrecipe: {epochs: 1, image_size: 16, batch_size: 8}\nmethods: [ce]\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A data folder with a folder of one's own, and a suite of it."""
+    made_images.own(tmp_path / "data" / "mine", [6, 3, 2], size=20)
+    (tmp_path / "s.yaml").write_text(f"{FOLDER}\n{SMALL}")
+    return tmp_path
+
+
+def pack_files(capsys, folder, *words):
+    return calls.ltbench(capsys, "data", "pack", folder / "s.yaml", "--data", folder / "data", "--out", folder, *words)
+
+
+def test_a_packed_folder_gives_the_same_images_and_fingerprints_without_its_files(files, capsys):
+    done = pack_files(capsys, files)
+    assert done.code == 0 and "folder-mine.pack: 11 training and 12 test images" in done.out
+    spec, look = DataSpec("folder", root="mine"), Look(16, ("crop", "flip"))
+    whole, packed = open_dataset(spec, files / "data"), open_dataset(spec, files)
+    assert packed.fingerprints == whole.fingerprints and packed.counts == whole.counts == (6, 3, 2)
+    assert packed.classes == whole.classes and packed.held_in_memory(look)
+    for part in ("train", "test"):
+        one, other = getattr(whole.seen(look), part), getattr(packed.seen(look), part)
+        assert one.image.equal(other.image) and one.label.equal(other.label) and one.norm == other.norm
+
+
+def test_a_packed_folder_trains_and_is_verified(files, capsys):
+    pack_files(capsys, files)
+    made_of_files = calls.ltbench(capsys, "plan", files / "s.yaml", "--data", files / "data", "--format", "json")
+    shutil.rmtree(files / "data")
+    planned = calls.ltbench(capsys, "plan", files / "s.yaml", "--data", files, "--format", "json")
+    assert planned.code == 0 and planned.out == made_of_files.out
+    done = calls.ltbench(capsys, "data", "verify", files / "s.yaml", "--data", files)
+    assert done.code == 0 and "11 training and 12 test images" in done.out
+
+
+def test_a_packed_folder_of_which_less_is_needed(files, capsys):
+    done = pack_files(capsys, files, "--set", "data.classes=2")
+    assert "9 training and 12 test images" in done.out
+    assert open_dataset(DataSpec("folder", root="mine", classes=2), files).counts == (6, 3)
+    with pytest.raises(LtbenchError, match=r"2 training images of folder\(mine\) are not in this pack"):
+        open_dataset(DataSpec("folder", root="mine"), files)
+
+
+def test_a_pack_of_another_size_or_for_other_augmentation_is_refused_by_name(files, capsys):
+    pack_files(capsys, files)
+    packed = open_dataset(DataSpec("folder", root="mine"), files)
+    for look in (Look(24, ("crop",)), Look(16, ("random_resized_crop",))):
+        with pytest.raises(LtbenchError, match=r"folder-mine\.pack: holds whole images of 16x16 pixels"):
+            packed.seen(look)
+
+
+def test_what_needs_its_files_or_is_too_large_is_not_packed(files, capsys, monkeypatch):
+    done = pack_files(capsys, files, "--set", "recipe.augment=[random_resized_crop]")
+    assert done.code == 2 and "needs the files themselves" in done.err and done.err.count("\n") == 1
+    monkeypatch.setattr(dataset, "MEMORY", 23 * 3 * 16**2 - 1)
+    done = pack_files(capsys, files)
+    assert done.code == 2 and "23 images of 16x16 pixels are too many for a pack" in done.err
+    assert not list(files.glob("*.pack"))
+
+
+def test_no_column_of_large_images_is_higher_than_webp_allows(tmp_path, monkeypatch):
+    assert [part.stop - part.start for part in pack._columns(300, 224)] == [73] * 5
+    monkeypatch.setattr(pack, "HIGHEST", 43)  # five images of 8 pixels
+    source = pool(12, 10)
+    pack.write(source, np.arange(12), tmp_path / "x.pack")
+    with zipfile.ZipFile(tmp_path / "x.pack") as archive:
+        assert sum(name.startswith("train/") for name in archive.namelist()) == 3
+    assert np.array_equal(pack.read(tmp_path / "x.pack").train_image, source.train_image)
+
+
+@pytest.mark.parametrize("content", ['["a"]', "3", "[1]", "{}"])
+def test_a_pack_that_does_not_name_its_files_one_by_one_is_refused(tmp_path, files, capsys, content):
+    pack_files(capsys, files)
+    path = altered(tmp_path, (files / "folder-mine.pack").read_bytes(), "test_path.json", lambda _: content.encode())
+    with pytest.raises(LtbenchError, match="not a whole pack"):
+        pack.read(path)
+
+
+def test_a_pack_of_no_files_is_none_of_a_folder(tmp_path):
+    pack.write(pool(), np.arange(5), tmp_path / "folder-mine.pack")
+    with pytest.raises(LtbenchError, match="names no files"):
+        open_dataset(DataSpec("folder", root="mine"), tmp_path)

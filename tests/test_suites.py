@@ -2,6 +2,7 @@
 
 import re
 
+import made_images
 import pytest
 
 from ltbench import Clock, plan, suite
@@ -33,6 +34,13 @@ def test_quick_holds_all_ten_methods(glyph_cache):
     made = plan.make(suite.read("quick"), glyph_cache)
     methods = {row.method for row in made.rows}
     assert methods == {"ce", "ldam_drw", "crt", "lws", "tau_norm", "ncm", "bbn", "ride", "ride_ea", "ride_distill"}
+
+
+def test_the_template_for_ones_own_images_can_be_planned_as_it_is(tmp_path):
+    made_images.own(tmp_path / "my_images", (6, 4, 2), tested=1, size=8)
+    made = plan.make(suite.read("my_folder"), tmp_path)
+    assert [row.label for row in made.rows] == ["ce", "ldam_drw", "crt", "tau_norm(tau=1)", "ride(experts=3)"]
+    assert made.rows[0].data == "folder(my_images)"
 
 
 def test_ride_universal_pairs_each_base_with_two_experts_on_three_depths(cifar100):

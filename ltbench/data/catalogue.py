@@ -133,11 +133,11 @@ FACTS: dict[str, Facts] = {
                 archives=(
                     Archive(
                         "ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e",
-                        "into train/, then each n*.tar in it into a folder of its name: train/n01440764/*.JPEG",
+                        "in train/, then each n*.tar in it into a folder of its name: train/n01440764/*.JPEG",
                     ),
                     Archive(
                         "ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622",
-                        "into val/; `ltbench data prepare` moves its images into a folder per class",
+                        "in val/; then `ltbench data prepare` moves its images into a folder per class",
                     ),
                 ),
             ),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +17,14 @@ from ..errors import LtbenchError
 from ..longtail import profile_counts
 from . import cifar, glyphs, listed, pack
 from . import folder as own_folder
+from .catalogue import FACTS
 from .files import Files, Place
 from .memory import Images
 from .source import Listed, Source
 from .spec import DataSpec
 from .streams import Norm
 from .subset import list_fingerprint, longtail_rows, nearest_groups, pixel_fingerprint, row_fingerprint
-from .transforms import Look
+from .transforms import ANYWHERE, Look
 
 _CIFAR_NORM = Norm((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # RIDE uses CIFAR-10's for both
 _SETS: dict[str, tuple[Callable[[Path], Source], Norm]] = {
@@ -32,6 +34,14 @@ _SETS: dict[str, tuple[Callable[[Path], Source], Norm]] = {
 }
 FILE_SIZE = 224  # pixels a side, where a recipe gives no image_size
 MEMORY = 2**30  # bytes: sets of files that are smaller, decoded, are held in memory if their augmentation allows it
+
+
+class Packed(NamedTuple):
+    """Pixels of a pack, as its recipe looked at them."""
+
+    path: Path
+    train: np.ndarray  # [N, H, W, 3] uint8
+    test: np.ndarray  # [M, H, W, 3] uint8
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Dataset:
     # sha256 of the chosen rows, of the training pixels, of the test pixels; in files: of "path label" lines each time
     fingerprints: dict[str, str]
     pool: tuple[int, ...]  # images per class that these were chosen from
+    packed: Packed | None = None  # the pixels of what would lie in files, but came in a pack
 
     @property
     def root(self) -> Path | None:
@@ -59,8 +70,7 @@ class Dataset:
 
     def held_in_memory(self, look: Look | None) -> bool:
         """Whether its images, looked at so, are held in memory: always, or decoded once because they are small."""
-        images = len(self.train) + len(self.test)
-        return look is None or (look.fits_memory and images * 3 * look.size**2 <= MEMORY)
+        return look is None or self.packed is not None or fits_memory(len(self.train) + len(self.test), look)
 
     def seen(self, look: Look | None, workers: int | None = None) -> Dataset:
         """This dataset as a recipe looks at it: see look_of(). Small ones are decoded here.
@@ -70,11 +80,32 @@ class Dataset:
         if look is None:
             return self
         assert isinstance(self.train, Files) and isinstance(self.test, Files)
+        if self.packed:
+            return self._unpacked(self.packed, look)
         cpu = torch.device("cpu")
         train, test = (part.seen(look).to(cpu, workers) for part in (self.train, self.test))
         if self.held_in_memory(look):
             return replace(self, train=train.decoded(), test=test.decoded())
         return replace(self, train=train, test=test)
+
+    def _unpacked(self, packed: Packed, look: Look) -> Dataset:
+        size = packed.test.shape[1]
+        if look.size != size or not look.fits_memory:
+            raise LtbenchError(
+                f"{packed.path}: holds whole images of {size}x{size} pixels; the recipe asks for "
+                f"{look.size}x{look.size} and augment {', '.join(look.augment)}: make a pack of this suite anew, "
+                "or take it away, so that the files are read"
+            )
+        train, test = (
+            Images(torch.from_numpy(image), part.label, part.classes, part.place.norm)  # type: ignore[union-attr]
+            for image, part in ((packed.train, self.train), (packed.test, self.test))
+        )
+        return replace(self, train=train, test=test)
+
+
+def fits_memory(images: int, look: Look) -> bool:
+    """Whether so many images, decoded once, are held in memory."""
+    return look.fits_memory and images * 3 * look.size**2 <= MEMORY
 
 
 @lru_cache(maxsize=4)
@@ -91,11 +122,7 @@ def open_dataset(spec: DataSpec, folder: Path) -> Dataset:
 def _open_pool(spec: DataSpec, folder: Path) -> Dataset:
     pool, test, test_print = (_opened_pool if spec.draw is None else _held_pool)(spec.name, folder)
     counts, rows = cut(spec, pool)
-    if pool.absent is not None and pool.absent[rows].any():
-        raise LtbenchError(
-            f"{pack.path_of(folder, spec.name)}: {int(pool.absent[rows].sum())} training images of {spec.label} are "
-            "not in this pack; make one from this suite with `ltbench data pack`"
-        )
+    _check_present(pool, rows, pack.path_of(folder, spec.name), spec)
     if len(counts) < len(pool.classes):
         chosen = int((test.label < len(counts)).sum())  # test images stand in class order
         test = Images(test.image[:chosen], test.label[:chosen], len(counts), test.norm)
@@ -114,13 +141,15 @@ def _open_pool(spec: DataSpec, folder: Path) -> Dataset:
 
 
 def _open_files(spec: DataSpec, folder: Path) -> Dataset:
-    found = own_folder.load(folder, spec.root) if spec.name == "folder" else listed.load(spec.name, folder, spec.root)
+    path = pack.path_of(folder, spec.set_name)
+    pool = _held_pack(path) if path.is_file() else None
+    found = listed_of(spec, folder) if pool is None else _listed_in(pool, path, spec)
+    rows = rows_of_files([spec], found)
     classes = _classes(spec, len(found.classes))
-    rows = np.flatnonzero(found.train_label < classes)
-    if spec.imbalance is not None:
-        rows = rows[_cut_files(spec, found.train_label[rows], found.classes[:classes])]
     tested = np.argsort(found.test_label, kind="stable")
     tested = tested[found.test_label[tested] < classes]
+    if pool is not None:
+        _check_present(pool, rows, path, spec)
     train = _files(found, found.train_path[rows], found.train_label[rows], classes)
     test = _files(found, found.test_path[tested], found.test_label[tested], classes)
     chosen = list_fingerprint(train.place.paths, train.label.numpy())
@@ -135,7 +164,81 @@ def _open_files(spec: DataSpec, folder: Path) -> Dataset:
             "rows": chosen, "train": chosen, "test": list_fingerprint(test.place.paths, test.label.numpy())
         },
         pool=tuple(np.bincount(found.train_label).tolist()[:classes]),
+        packed=None if pool is None else Packed(path, pool.train_image[rows], pool.test_image[tested]),
     )  # fmt: skip
+
+
+_held_pack = lru_cache(maxsize=1)(pack.read)
+
+
+def listed_of(spec: DataSpec, folder: Path) -> Listed:
+    """The files of a set, none of them opened. Raises LtbenchError where they cannot be had."""
+    return own_folder.load(folder, spec.root) if spec.name == "folder" else listed.load(spec.name, folder, spec.root)
+
+
+def _listed_in(pool: Source, path: Path, spec: DataSpec) -> Listed:
+    """The files that a pack was made from."""
+    if pool.paths is None:
+        raise LtbenchError(
+            f"{path}: names no files, so it is none of {spec.label}; make it anew with `ltbench data pack`"
+        )
+    train, test = pool.paths
+    facts = FACTS.get(spec.name, FACTS["imagenet_lt"])
+    return Listed(
+        path, train, pool.train_label, test, pool.test_label, pool.classes, pool.groups, facts.mean, facts.std
+    )
+
+
+def rows_of_files(specs: Iterable[DataSpec], found: Listed) -> np.ndarray:
+    """[N] the training files that these need, each once; of one spec in its order. Raises LtbenchError as cut()."""
+    chosen = []
+    for spec in specs:
+        classes = _classes(spec, len(found.classes))
+        rows = np.flatnonzero(found.train_label < classes)
+        if spec.imbalance is not None:
+            rows = rows[_cut_files(spec, found.train_label[rows], found.classes[:classes])]
+        chosen.append(rows)
+    return chosen[0] if len(chosen) == 1 else np.unique(np.concatenate(chosen))
+
+
+def decoded(specs: Iterable[DataSpec], folder: Path, look: Look) -> tuple[Source, np.ndarray]:
+    """(a set of files, decoded once as a recipe looks at it; the rows [N] of the training images that these need).
+
+    Raises LtbenchError where it cannot be had, does not fit in memory, or the recipe needs its files.
+    """
+    specs = list(specs)
+    found = listed_of(specs[0], folder)
+    rows = np.unique(rows_of_files(specs, found))
+    images = len(rows) + len(found.test_path)
+    if not look.fits_memory:
+        raise LtbenchError(
+            f"{specs[0].label}: recipe.augment {', '.join(look.augment)} needs the files themselves: only sets whose "
+            f"images are decoded once ({', '.join(ANYWHERE)}) go into a pack"
+        )
+    if not fits_memory(images, look):
+        raise LtbenchError(
+            f"{specs[0].label}: {images} images of {look.size}x{look.size} pixels are too many for a pack, which is "
+            f"held in memory: at most {MEMORY / 2**30:g} GiB"
+        )
+    classes = len(found.classes)
+    train = _files(found, found.train_path[rows], found.train_label[rows], classes).seen(look).decoded()
+    test = _files(found, found.test_path, found.test_label, classes).seen(look).decoded()
+    image = np.zeros((len(found.train_label), look.size, look.size, 3), dtype=np.uint8)
+    image[rows] = train.image.numpy()
+    source = Source(
+        image, found.train_label, test.image.numpy(), found.test_label, found.classes, found.groups,
+        paths=(found.train_path, found.test_path),
+    )  # fmt: skip
+    return source, rows
+
+
+def _check_present(pool: Source, rows: np.ndarray, path: Path, spec: DataSpec) -> None:
+    """Raises LtbenchError where a pack lacks some of these training images."""
+    if pool.absent is not None and pool.absent[rows].any():
+        raise LtbenchError(
+            f"{path}: {int(pool.absent[rows].sum())} training images of {spec.label} are "
+            "not in this pack; make one from this suite with `ltbench data pack`"
+        )
 
 
 def _files(found: Listed, path: np.ndarray, label: np.ndarray, classes: int) -> Files:

@@ -114,6 +114,8 @@ class Files:
     def _as_at_test(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """(pixels [1, B, H, W, 3], rows [B]) of each batch."""
         wanted = [batch.cpu() for batch in rows]
+        if not wanted:  # of several processes, one may have none of a small test set
+            return iter(())
         ends = np.cumsum([len(batch) for batch in wanted]).tolist()
         parts = [slice(end - len(batch), end) for end, batch in zip(ends, wanted, strict=True)]
         reading = Reading(self.place, torch.cat(wanted).numpy(), parts, transforms.at_test(self.place.look))

@@ -8,14 +8,17 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import LtbenchError, told
+from .subset import list_fingerprint
 
 BOM = "byte order mark"
 CRLF = "CRLF line ends"
+HARMLESS = "read all the same, but other programs may stumble over it"
 _MARK = b"\xef\xbb\xbf"
 _STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\\]")  # in no path of a list
 _LEAVES = re.compile(r"^/|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)")
@@ -45,8 +48,7 @@ def read(path: Path) -> Listing:
     """
     content = _content(path)
     plain = content.removeprefix(_MARK).replace(b"\r\n", b"\n")
-    notes = [BOM] if content.startswith(_MARK) else []
-    notes += [CRLF] if b"\r\n" in content else []
+    noted = notes(content)
     try:
         text = plain.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -64,10 +66,27 @@ def read(path: Path) -> Listing:
         path=path,
         paths=paths,
         labels=np.fromiter(map(int, labels), np.int64, len(labels)),
-        sha256=hashlib.sha256(content).hexdigest() if notes else digest,
+        sha256=hashlib.sha256(content).hexdigest() if noted else digest,
         plain_sha256=digest,
-        notes=tuple(notes),
+        notes=noted,
     )
+
+
+def notes(content: bytes) -> tuple[str, ...]:
+    """What is odd about a text's bytes, though it can be read: BOM, CRLF."""
+    return (BOM,) * content.startswith(_MARK) + (CRLF,) * (b"\r\n" in content)
+
+
+def listing(path: Path, paths: Iterable[str], labels: np.ndarray) -> Listing:
+    """The list that names these images [N] with these labels [N]. path: where that is written down."""
+    names = tuple(paths)
+    digest = list_fingerprint(names, labels)
+    return Listing(path, names, labels, digest, digest)
+
+
+def chosen(whole: Listing, rows: np.ndarray) -> Listing:
+    """Those rows of a list, by a mask [N]."""
+    return listing(whole.path, compress(whole.paths, rows.tolist()), whole.labels[rows])
 
 
 def find(names: Iterable[str], folders: Sequence[Path]) -> Path | None:

@@ -23,7 +23,9 @@ from .source import Source
 from .subset import pixel_fingerprint
 
 FORMAT = 1
-COLUMN = 100  # images in one WebP, one below the other
+PARTS = ("train", "test")
+COLUMN = 100  # images in one WebP, one below the other; fewer where they would be higher than it allows
+HIGHEST = 16383  # pixels
 DAMAGE = (
     OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError, zipfile.BadZipFile,
     Image.DecompressionBombError,
@@ -33,7 +35,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's dates: same images, same bytes
 
 
 def path_of(folder: Path, name: str) -> Path:
-    """Where a data set's pack is looked for."""
+    """Where the pack of a set is looked for; see DataSpec.set_name."""
     return folder / f"{name}.pack"
 
 
@@ -59,6 +61,8 @@ def write(source: Source, rows: np.ndarray, path: Path, tell: Callable[..., None
                 _add(archive, "meta.json", json.dumps(meta, indent=1, ensure_ascii=False).encode())
                 for key, array in _arrays(source, rows).items():
                     _add(archive, f"{key}.npy", _npy(array), zipfile.ZIP_DEFLATED)
+                for part, paths in zip(PARTS, source.paths or (), strict=False):
+                    _add(archive, _paths_name(part), json.dumps(paths.tolist()).encode(), zipfile.ZIP_DEFLATED)
                 _add_pixels(archive, pixels, tell)
             file.flush()
             os.fsync(file.fileno())
@@ -87,7 +91,7 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes, how: int = zipfile
 def _add_pixels(archive: zipfile.ZipFile, pixels: dict[str, np.ndarray], tell: Callable[..., None]) -> None:
     total, done = sum(len(image) for image in pixels.values()), 0
     for part, image in pixels.items():
-        for number, column in enumerate(_columns(len(image))):
+        for number, column in enumerate(_columns(len(image), image.shape[1])):
             out = io.BytesIO()
             flat = image[column].reshape(-1, *image.shape[2:])
             # exact: pixels under full transparency too; method 4 is within 1 % of 6 here, and 50 times as fast
@@ -97,8 +101,13 @@ def _add_pixels(archive: zipfile.ZipFile, pixels: dict[str, np.ndarray], tell: C
             tell(completed=done / total)
 
 
-def _columns(count: int) -> Iterable[slice]:
-    return (slice(first, first + COLUMN) for first in range(0, count, COLUMN))
+def _columns(count: int, size: int) -> Iterable[slice]:
+    step = min(COLUMN, HIGHEST // size)
+    return (slice(first, first + step) for first in range(0, count, step))
+
+
+def _paths_name(part: str) -> str:
+    return f"{part}_path.json"
 
 
 def _column_name(part: str, number: int) -> str:
@@ -134,8 +143,20 @@ def _read(archive: zipfile.ZipFile) -> Source:
     train_image[rows] = pixels["train"]
     many, few = meta["groups"]
     return Source(
-        train_image, train_label, pixels["test"], test_label, tuple(meta["classes"]), (int(many), int(few)), absent
-    )
+        train_image, train_label, pixels["test"], test_label, tuple(meta["classes"]), (int(many), int(few)), absent,
+        _paths(archive, (len(train_label), len(test_label))),
+    )  # fmt: skip
+
+
+def _paths(archive: zipfile.ZipFile, counts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The files that the images were packed from, where they were files."""
+    if _paths_name("train") not in archive.namelist():
+        return None
+    train, test = (json.loads(archive.read(_paths_name(part))) for part in PARTS)
+    for found, count in zip((train, test), counts, strict=True):
+        if len(found) != count or not all(isinstance(path, str) for path in found):
+            raise ValueError("its files are not named one by one")
+    return np.array(train, dtype=object), np.array(test, dtype=object)
 
 
 def _check(size: int, classes: int, rows: np.ndarray, labels: dict[str, np.ndarray]) -> None:
@@ -159,7 +180,7 @@ def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _pixels(archive: zipfile.ZipFile, part: str, count: int, size: int) -> np.ndarray:
     """[count, size, size, 3] uint8."""
     image = np.empty((count, size, size, 3), dtype=np.uint8)
-    for number, column in enumerate(_columns(count)):
+    for number, column in enumerate(_columns(count, size)):
         with Image.open(io.BytesIO(archive.read(_column_name(part, number))), formats=["WEBP"]) as picture:
             image[column] = np.asarray(picture.convert("RGB")).reshape(image[column].shape)
     return image

@@ -22,6 +22,7 @@ class Source:
     classes: tuple[str, ...]  # C names
     groups: tuple[int, int]  # many > groups[0] >= medium >= groups[1] > few, in training images
     absent: np.ndarray | None = None  # [N] bool: training images whose pixels are not here, as in a pack
+    paths: tuple[np.ndarray, np.ndarray] | None = None  # [N] and [M] str: the files of a set that was packed from them
 
 
 @dataclass(frozen=True, eq=False)

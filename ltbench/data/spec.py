@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -53,6 +54,11 @@ class DataSpec:
         return self.name in IN_FILES
 
     @property
+    def set_name(self) -> str:
+        """The set that it is cut from: its name, with that of its root where it is a folder of one's own."""
+        return f"folder-{Path(self.root).name}" if self.name == "folder" and self.root else self.name
+
+    @property
     def label(self) -> str:
         """As the table shows it: cifar100_lt(imbalance=100). A folder of one's own goes by the name of its root."""
         own = Path(self.root or "").name if self.name == "folder" else ""
@@ -91,4 +97,18 @@ def data_folder(given: str | Path | None) -> Path:
     """Where data lie: --data, else $LTBENCH_DATA, else the user's cache folder."""
     if given or os.environ.get("LTBENCH_DATA"):
         return Path(given or os.environ["LTBENCH_DATA"]).expanduser()
+    return user_cache()
+
+
+def user_cache() -> Path:
+    """The user's cache folder for ltbench."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltbench"
+
+
+def state_folders(root: Path) -> tuple[Path, Path]:
+    """Where what is learnt of a dataset lies: (the folder that it is written to, the other that it may be in).
+
+    Beside the images; in the user's cache where nothing can be written there.
+    """
+    own = user_cache() / "datasets" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return (root, own) if os.access(root, os.W_OK) else (own, root)
