@@ -199,9 +199,9 @@ def plan_items(
     """The chosen runs, as plain data; seconds are estimated from the records that are there, None without any."""
     from .runs import done
 
-    costs = {key: _cost(spec, settings) for key, spec in chosen.items()} if settings else {}
+    costs = _costs(chosen) if settings else {}
     records = {key: done(spec, settings) for key, spec in chosen.items()} if settings else {}
-    spent = [(record.volatile.seconds, costs[key]) for key, record in records.items() if record and costs[key]]
+    spent = [(record.volatile.seconds, cost) for key, record in records.items() if record and (cost := costs[key])]
     rate = sum(seconds for seconds, _ in spent) / sum(cost for _, cost in spent) if spent else None
     return [
         {
@@ -210,7 +210,7 @@ def plan_items(
             "status": (state := _state(spec, why.get(key), settings))[0],
             "parents": {role: parent.label for role, parent in spec.parents.items()},
             "train_macs": costs.get(key),
-            "seconds": None if rate is None or key not in costs else rate * costs[key],
+            "seconds": None if rate is None or (cost := costs.get(key)) is None else rate * cost,
             "reason": state[1],
         }
         for key, spec in chosen.items()
@@ -235,14 +235,35 @@ def _state(spec: RunSpec, why: str | None, settings: Settings | None) -> tuple[s
     return (record.status, record.reason) if record and record.status not in FINAL else (why, "")
 
 
-def _cost(spec: RunSpec, settings: Settings) -> float:
-    """Multiply-adds of the whole training: three times the forward pass, for every image of every stream."""
+def _costs(chosen: Mapping[str, RunSpec]) -> dict[str, float | None]:
+    """_cost() of each run; the seeds of one row cost the same."""
+    told: dict[str, float | None] = {}
+    for spec in chosen.values():
+        if _row(spec) not in told:
+            told[_row(spec)] = _cost(spec)
+    return {key: told[_row(spec)] for key, spec in chosen.items()}
+
+
+def _row(spec: RunSpec) -> str:
+    """What tells runs apart whose costs differ."""
+    return repr((spec.label, spec.net, spec.size, spec.counts, spec.ref.part, spec.recipe.epochs))
+
+
+def _cost(spec: RunSpec) -> float | None:
+    """Multiply-adds of the whole training: three times the forward pass, for every image of every stream.
+
+    None where somebody's own method, or a rare model, computes with numbers where here are only shapes.
+    """
     from . import outline, registry
 
     if not spec.recipe.epochs:
         return 0.0
-    method = outline.method(registry.get(spec.ref.method), spec.ref.options, spec.net, spec.counts, spec.size)
-    return 3 * outline.macs(method, spec.size) * sum(spec.counts) * spec.recipe.epochs * len(method.streams())
+    try:
+        method = outline.method(registry.get(spec.ref.method), spec.ref.options, spec.net, spec.counts, spec.size)
+        macs = outline.macs(method, spec.size)
+    except Exception:
+        return None
+    return 3 * macs * sum(spec.counts) * spec.recipe.epochs * len(method.streams())
 
 
 def show_plan(

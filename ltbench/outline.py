@@ -49,9 +49,12 @@ def _without_memory() -> Iterator[None]:
 
 def check(net: BackboneSpec, image_size: int) -> None:
     """Raises ValueError, with the reason, where a backbone cannot be built for images of that size, or run on them."""
+    if net.name in backbones.CIFAR:  # fit any
+        return
     try:
         with _without_memory():
-            return _try(net, image_size)
+            _try(net, image_size)
+        return
     except ValueError:
         raise
     except Exception:  # a few models of timm compute with numbers while they are built: these are built indeed

@@ -288,7 +288,7 @@ class _Visitor:
             return
         try:
             outline.method(registry.get(ref.method), ref.options, self.net, self.sample.counts, size)
-        except ValueError as error:
+        except (ValueError, LtbenchError) as error:
             raise LtbenchError(f"{self.where}: {label} on {self.net.label}: {error}") from None
         except Exception:  # somebody's own method may want more than shapes; what it says, it says in the run
             return

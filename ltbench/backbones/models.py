@@ -28,7 +28,7 @@ def resolve(spec: BackboneSpec) -> BackboneSpec:
     name, tag = _known(spec.name)
     if spec.weights == PRETRAINED:
         cfg = timm.models.get_pretrained_cfg(f"{name}.{tag}" if tag else name)
-        if spec.name == "resnet10" or cfg is None or not cfg.has_weights:
+        if (spec.name in PAPER and not tag) or cfg is None or not cfg.has_weights:
             raise ValueError(f"there are no pretrained weights of {spec.name}")
         return replace(spec, origin=f"{TIMM}{cfg.architecture}.{cfg.tag}" if cfg.tag else f"{TIMM}{name}")
     if tag and spec.name.startswith(TIMM):
@@ -80,8 +80,10 @@ def create(spec: BackboneSpec, image_size: int, **changes: Any) -> nn.Module:
         if "drop_path_rate" in str(error):
             raise ValueError(f"{spec.name} takes no drop_path") from None
         raise
-    except OSError as error:  # a hub that cannot be reached, a cache that cannot be written
-        raise ValueError(f"{spec.origin}: the pretrained weights cannot be had: {weights.first_line(error)}") from None
+    except Exception as error:  # a hub that cannot be reached, a cache that cannot be written
+        if not pretrained:
+            raise
+        raise ValueError(f"the pretrained weights {spec.origin} cannot be had: {weights.first_line(error)}") from None
     if spec.weights and spec.weights != PRETRAINED:
         weights.load(net, spec)
     return net

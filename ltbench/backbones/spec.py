@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -25,7 +26,7 @@ class BackboneSpec:
     def label(self) -> str:
         """As the table shows it: timm/convnext_tiny(drop_path=0.1, weights=pretrained); of a file its name alone."""
         parts = [] if self.drop_path is None else [f"drop_path={self.drop_path:g}"]
-        parts += [f"weights={self.weights.replace(chr(92), '/').rpartition('/')[2]}"] if self.weights else []
+        parts += [f"weights={PurePath(self.weights).name}"] if self.weights else []
         return f"{self.name}({', '.join(parts)})" if parts else self.name
 
     @property
