@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     """What one stream gives in one step."""
 
     image: Tensor  # [B, 3, H, W]; [V, B, 3, H, W] where the stream has V > 1 views
-    label: Tensor  # [B] int64
+    label: Tensor  # [B] int64; where the recipe mixes images, of the image itself
     target: Tensor  # what losses take: the label, or [B, C] where the recipe mixes images
 
 
@@ -224,5 +224,12 @@ def build(problem: Problem, ref: Ref) -> Method:
 
 
 def gather(x: Tensor) -> Tensor:
-    """[W * B, ...]: the x [B, ...] of all processes, in rank order; x itself where there is one."""
-    return accelerate.utils.gather(x)
+    """[W * B, ...]: the x [B, ...] of all processes, in rank order; x itself where there is one.
+
+    In an epoch's last step B may differ by process.
+    """
+    sizes: list[int] = accelerate.utils.gather_object([len(x)])
+    if len(sizes) == 1:
+        return x
+    parts = accelerate.utils.gather(accelerate.utils.pad_across_processes(x)).split(max(sizes))
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

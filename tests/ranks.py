@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from test_golden import double_precision
 from torch import nn
 
-from ltbench import Recipe, contract, labels
+from ltbench import Recipe, contract, gather, labels
 from ltbench.evaluate import evaluate
 from ltbench.trainer import Fit, Interrupted, Progress
 
@@ -110,7 +110,7 @@ def alike(method_state: dict[str, torch.Tensor]) -> bool:
 
 
 def carry_out(name: str) -> dict[str, Any]:
-    """A training of CASES, "resumed", or "evaluated <images>"."""
+    """A training of CASES, "resumed", "gathered", or "evaluated <images>"."""
     with double_precision():
         if name in CASES:
             found = trained(*CASES[name])
@@ -118,6 +118,9 @@ def carry_out(name: str) -> dict[str, Any]:
         if name == "resumed":
             found = resumed()
             return found | {"alike": alike(found["whole"]["state"]) and alike(found["resumed"]["state"])}
+        if name == "gathered":
+            rank = torch.distributed.get_rank()
+            return {"x": gather(torch.full((rank + 1, 2), float(rank))), "even": gather(torch.tensor([rank]))}
         return evaluated(int(name.split()[1]))
 
 

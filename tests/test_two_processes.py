@@ -13,6 +13,8 @@ import tiny
 import torch
 import warm
 
+from ltbench import gather
+
 LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 METHODS = "ce, tau_norm, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
 
@@ -90,7 +92,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(server, tmp_path, glyph_cache
 
 # One process against two, in double precision: see ranks.py
 
-QUICK = ("ce", "everything", "one_left", "resumed", "evaluated 1300")
+QUICK = ("ce", "everything", "one_left", "resumed", "gathered", "evaluated 1300")
 SLOW = ("ride", "bbn", "crt", "evaluated 10000")
 
 
@@ -155,6 +157,13 @@ def test_a_run_of_two_processes_resumes_to_the_same_bits(quick):
     assert found["whole"]["history"] == found["resumed"]["history"]
     for key, value in found["whole"]["state"].items():
         assert torch.equal(found["resumed"]["state"][key], value), key
+
+
+def test_what_all_processes_have_is_gathered_though_parts_differ_in_size(quick):
+    assert quick["gathered"]["x"].tolist() == [[0, 0], [1, 1], [1, 1]]
+    assert quick["gathered"]["even"].tolist() == [0, 1]
+    x = torch.arange(3)
+    assert gather(x) is x
 
 
 @pytest.mark.parametrize("name", cases("evaluated 1300", "evaluated 10000"))
