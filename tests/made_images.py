@@ -36,10 +36,10 @@ def picture(label: int, classes: int, number: int, size: int) -> Image.Image:
     return Image.fromarray((pixels.clip(0, 1) * 255).astype(np.uint8))
 
 
-def write(root: Path, rows: Sequence[tuple[str, int]], size: int) -> None:
-    """The pictures of "path label" rows."""
+def write(root: Path, rows: Sequence[tuple[str, int]], size: int, first: int = 0) -> None:
+    """The pictures of "path label" rows, numbered from `first` on: another number is another picture."""
     classes = max(label for _, label in rows) + 1
-    for number, (path, label) in enumerate(rows):
+    for number, (path, label) in enumerate(rows, first):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         picture(label, classes, number, size).save(root / path)
 
@@ -49,7 +49,7 @@ def own(root: Path, train: Sequence[int], tested: int = 4, size: int = 24) -> Pa
     names = [f"class{c:02}" for c in range(len(train))]
     for part, counts in (("train", train), ("test", [tested] * len(train))):
         rows = [(f"{part}/{names[c]}/{i:03}.png", c) for c, count in enumerate(counts) for i in range(count)]
-        write(root, rows, size)
+        write(root, rows, size, first=0 if part == "train" else sum(train))
     return root
 
 
@@ -102,8 +102,8 @@ def tree(
     dense = {c: number for number, c in enumerate(sorted(chosen))}
     rows = (_first(train, kept, dense), _first(test, dict.fromkeys(chosen, tested), dense))
     write_lists(name, rows, data / name)
-    for part in rows:
-        write(data / name, part, size)
+    write(data / name, rows[0], size)
+    write(data / name, rows[1], size, first=len(rows[0]))
     return data / name
 
 
