@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from typing_extensions import TypedDict
 
 from . import record as records
-from .errors import LtbenchError
+from .errors import LtbenchError, unknown
 from .keys import canonical_json
 from .record import Record, Row, raw_predictions
 from .rescore import logits_of
@@ -114,9 +114,13 @@ class Analysis(NamedTuple):
     refused: list[str]
 
 
-def analyze(results: Path, runs: Path) -> Analysis:
-    """All rows of a results folder; logits are looked for in runs. Raises LtbenchError where there are no results."""
+def analyze(results: Path, runs: Path, baseline: str | None = None) -> Analysis:
+    """All rows of a results folder; logits are looked for in runs. baseline: the row that all others are compared with.
+
+    Raises LtbenchError where there are no results, or no row of that label.
+    """
     found: list[AnalysedBlock] = []
+    labels: list[str] = []
     refused: list[str] = []
     for folder in records.suite_folders(results):
         plan = records.read_plan(folder)
@@ -125,7 +129,11 @@ def analyze(results: Path, runs: Path) -> Analysis:
         blocks: dict[str, list[Row]] = {}
         for row in plan.rows:
             blocks.setdefault(row.block, []).append(row)
-        found += [_Block(plan.suite, plan.baseline, rows, there, runs).result() for rows in blocks.values()]
+        labels += [row.label for row in plan.rows]
+        over = baseline or plan.baseline
+        found += [_Block(plan.suite, over, rows, there, runs).result() for rows in blocks.values()]
+    if baseline and baseline not in labels:
+        raise LtbenchError(f"--baseline: {unknown('row', baseline, dict.fromkeys(labels))}")
     return Analysis(found, refused)
 
 

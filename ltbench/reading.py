@@ -122,12 +122,13 @@ def analyze(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Figure and numbers go to DIR/<suite>/.")] = None,
     format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json", help="How to print.")] = "text",
     runs: RunsOption = Path("runs"),
+    baseline: Annotated[str | None, typer.Option(metavar="LABEL", help="The row to compare all others with.")] = None,
 ) -> None:
     """Bias, variance and hard negatives of each row, over its draws of the training set."""
     from . import analysis, analysis_writers
 
     one_of("--format", format, analysis_writers.FORMATS)
-    found = analysis.analyze(results, runs)
+    found = analysis.analyze(results, runs, baseline)
     if out:
         for path in analysis_writers.write(found, out):
             print(path, file=sys.stderr)

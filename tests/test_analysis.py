@@ -257,6 +257,18 @@ def test_text_fits_80_columns_and_has_a_table_a_quantity(toy):
         assert phrase in shown
 
 
+def test_another_baseline_is_compared_with_all_others(toy):
+    (block,) = analyze(toy, toy.parent / "runs", "ldam_drw").blocks
+    over = [c["a"] for c in block["contrasts"] if c["what"] == "over the baseline"]
+    assert over == ["ce", "ride(experts=1)", "ride(experts=2)", "ride(experts=3)", "ride(experts=3, diversity=0)"]
+    assert all(c["b"] == "ldam_drw" for c in block["contrasts"] if c["what"] == "over the baseline")
+
+
+def test_a_baseline_that_is_no_row_is_refused(toy):
+    with pytest.raises(LtbenchError, match="--baseline: unknown row 'ldam_drv'.*ldam_drw"):
+        analyze(toy, toy.parent / "runs", "ldam_drv")
+
+
 def test_json_is_the_typed_rows_and_csv_has_all_numbers(toy):
     found = analyze(toy, toy.parent / "runs")
     assert json.loads(analysis_writers.render(found, "json")) == found.blocks
