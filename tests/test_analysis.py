@@ -265,7 +265,7 @@ def test_another_baseline_is_compared_with_all_others(toy):
 
 
 def test_a_baseline_that_is_no_row_is_refused(toy):
-    with pytest.raises(LtbenchError, match="--baseline: unknown row 'ldam_drv'.*ldam_drw"):
+    with pytest.raises(LtbenchError, match=r"--baseline: unknown row 'ldam_drv'.*ldam_drw"):
         analyze(toy, toy.parent / "runs", "ldam_drv")
 
 
