@@ -226,9 +226,9 @@ def test_tables_read_records_only() -> None:
         assert not roots(ROOT / f"ltbench/{name}.py") & set(HEAVY), name
 
 
-@pytest.mark.parametrize("name", ["trainer", "step", "graph", "capturable"])
+@pytest.mark.parametrize("name", ["trainer", "step", "graph", "capturable", "optimizer", "averaging"])
 def test_what_trains_knows_no_registry(name: str) -> None:
-    parts = {"graph", "step", "capturable"}  # of the trainer
+    parts = {"graph", "step", "capturable", "optimizer", "averaging", "mixing"}  # of the trainer
     assert ours(ROOT / f"ltbench/{name}.py") <= {"method", "recipe", "data", "errors"} | parts
 
 

@@ -106,6 +106,7 @@ def test_after_never_misses_a_whole_per_cent(epochs, percent):
 
 
 CHANGES = {
+    "image_size": 64,
     "epochs": 100, "batch_size": 64, "optimizer": "adamw", "lr": 0.2, "momentum": 0.8, "nesterov": False,
     "weight_decay": 2e-4, "schedule": "cosine", "steps": (0.8,), "gamma": 0.1, "warmup": 0.1, "augment": ("crop",),
     "precision": "bf16", "betas": (0.9, 0.95), "eps": 1e-6, "decay_norms": True, "min_lr": 1e-5, "accumulate": 4,

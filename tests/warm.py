@@ -214,13 +214,13 @@ class Forked:
         self.ends.append(ours)
         return ours, theirs
 
-    def Process(self, *, target: Callable[..., None], args: tuple[Any, ...], daemon: bool) -> Any:
+    def Process(self, *, target: Callable[..., None], args: tuple[Any, ...]) -> Any:
         def work(*given: Any) -> None:
             for end in self.ends:
                 end.close()
             target(*given)
 
-        return self.context.Process(target=work, args=args, daemon=daemon)
+        return self.context.Process(target=work, args=args)
 
 
 def forked_workers() -> None:
