@@ -271,6 +271,11 @@ def _cut_files(spec: DataSpec, label: np.ndarray, names: tuple[str, ...]) -> np.
     least, most = math.ceil(spec.imbalance), int(there.max())  # fewer would leave the last class without an image
     if least > most:
         raise LtbenchError(f"data.imbalance is {spec.imbalance:g}: the largest class of {spec.label} has {most} images")
+    if spec.head and spec.head < least:
+        raise LtbenchError(
+            f"data.head is {spec.head}: with an imbalance of {spec.imbalance:g} at least {least}, so that the smallest "
+            "class has an image"
+        )
     head = spec.head or least - 1 + bisect_left(range(least, most + 1), True, key=too_large)
     if head < least or too_large(head):
         short = int(np.flatnonzero(np.array(counts_of(max(head, least))) > there)[0])

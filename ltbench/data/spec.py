@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 from pydantic import ConfigDict, with_config
 
+from ..errors import LtbenchError
+
 Name = Literal["cifar10_lt", "cifar100_lt", "glyphs_lt", "imagenet_lt", "inat18", "places_lt", "folder"]
 IN_FILES = ("imagenet_lt", "inat18", "places_lt", "folder")  # lists of files; the others lie in memory
 LONG_TAILED = IN_FILES  # as they are, unless a folder is cut
@@ -96,8 +98,16 @@ def misfits(given: Mapping[str, Any]) -> list[tuple[str, str]]:
 def data_folder(given: str | Path | None) -> Path:
     """Where data lie: --data, else $LTBENCH_DATA, else the user's cache folder."""
     if given or os.environ.get("LTBENCH_DATA"):
-        return Path(given or os.environ["LTBENCH_DATA"]).expanduser()
+        return expanded(given or os.environ["LTBENCH_DATA"], "--data" if given else "$LTBENCH_DATA")
     return user_cache()
+
+
+def expanded(given: str | Path, where: str) -> Path:
+    """The path, ~ and ~user being home folders. Raises LtbenchError where there is no such user."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise LtbenchError(f"{where}: {given}: no home folder of {Path(given).parts[0]} is known") from None
 
 
 def user_cache() -> Path:
