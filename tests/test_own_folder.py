@@ -118,6 +118,40 @@ def test_fewer_classes_and_a_profile(home):
         opened(home, classes=4)
 
 
+def test_other_images_of_the_same_names_are_another_set(home, made):
+    shutil.copytree(made, home / "b" / "pets")
+    picture = home / "b" / "pets" / "train" / "class00" / "000.png"
+    made_images.picture(2, 3, 77, 21).save(picture)
+    assert picture.stat().st_size != (home / "pets" / "train" / "class00" / "000.png").stat().st_size
+    one, other = opened(home).fingerprints, open_dataset(DataSpec("folder", root="b/pets"), home).fingerprints
+    assert one["train"] != other["train"] and (one["rows"], one["test"]) == (other["rows"], other["test"])
+    assert planned(home)[1] != planned(home, "data.root=b/pets")[1]
+    picture.unlink()
+    missing = opened(home / "b").fingerprints
+    assert missing["train"] not in (one["train"], other["train"])
+
+
+def test_two_folders_of_the_same_name_are_named(home, made):
+    shutil.copytree(made, home / "b" / "pets")
+    path = suite_of(home)
+    path.write_text(
+        path.read_text()
+        .replace("root: pets}", "root: pets}\n  - {name: folder, root: b/pets}")
+        .replace("data: ", "data:\n  - ")
+    )
+    with pytest.raises(
+        LtbenchError, match=r"tiny.yaml:3: data\[1\]: folder\(pets\) goes by the same name as data\[0\]: no"
+    ):
+        tiny.plan.make(tiny.suite.read(str(path), []), home)
+
+
+def test_the_name_of_a_root_without_one_is_the_sets():
+    for root in (".", "..", "a/..", None):
+        spec = DataSpec("folder", root=root)
+        assert (spec.label, spec.set_name) == ("folder", "folder")
+    assert DataSpec("folder", root="../pets").set_name == "folder-pets"
+
+
 def test_a_head_below_the_imbalance_is_one_message(home):
     with pytest.raises(LtbenchError, match=r"data.head is 5: with an imbalance of 8 at least 8, so that the smallest"):
         opened(home, imbalance=8.0, head=5)
@@ -222,7 +256,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "csv and lists": (lambda r: (as_lists(r), as_csv(r)), "holds data.csv and train.txt or test.txt; which of them"),
     "quote not closed": (
-        lambda r: (r / "data.csv").write_text('path,label,split\na.png,x,train\n"b.png,x,train\n' + "c.png,x,test\n" * 3),
+        lambda r: (r / "data.csv").write_text(
+            'path,label,split\na.png,x,train\n"b.png,x,train\n' + "c.png,x,test\n" * 3
+        ),
         "data.csv:3: unexpected end of data: is a quote not closed",
     ),
     "quote not closed, much behind it": (

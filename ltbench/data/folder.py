@@ -50,6 +50,18 @@ def load(data: Path, root: str | None) -> Listed:
     )
 
 
+def sizes(root: Path, paths: Iterable[str]) -> np.ndarray:
+    """[N] int64 bytes of each of these files below root, -1 where there is none."""
+    return np.fromiter((_size(os.path.join(root, path)) for path in paths), np.int64)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
 def _rows(place: Path) -> tuple[Rows, dict[str, Path]]:
     """(the images of each part, where each part is written down)."""
     ways = {

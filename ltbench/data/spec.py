@@ -58,13 +58,18 @@ class DataSpec:
     @property
     def set_name(self) -> str:
         """The set that it is cut from: its name, with that of its root where it is a folder of one's own."""
-        return f"folder-{Path(self.root).name}" if self.name == "folder" and self.root else self.name
+        return f"folder-{self._own}" if self._own else self.name
+
+    @property
+    def _own(self) -> str:
+        """The name of the root of a folder of one's own, "" where it has none (as . and ..)."""
+        name = Path(self.root or "").name if self.name == "folder" else ""
+        return "" if name == ".." else name
 
     @property
     def label(self) -> str:
         """As the table shows it: cifar100_lt(imbalance=100). A folder of one's own goes by the name of its root."""
-        own = Path(self.root or "").name if self.name == "folder" else ""
-        parts = [own] if own else []
+        parts = [self._own] if self._own else []
         parts += [f"imbalance={self.imbalance:g}"] if self.imbalance is not None else []
         parts += [f"profile={self.profile}"] if self.profile != "exp" else []
         parts += [f"head={self.head}"] if self.head else []
