@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from . import paired, published
 from . import record as records
 from .columns import COLUMNS
+from .data.spec import IN_FILES
 from .errors import LtbenchError, unknown
 from .record import PlanFile, Record, Row
 from .rescore import adjusted, logits_of
 from .schema import Adjusted, Status, TableRow
-from .data.spec import IN_FILES
 from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, is_resampled, summary
 
 

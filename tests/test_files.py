@@ -131,7 +131,10 @@ def test_a_small_set_is_decoded_once_to_the_pixels_that_its_files_give_at_test(h
 def test_what_is_large_or_augmented_otherwise_stays_in_files(home, monkeypatch):
     data = open_dataset(DataSpec("folder"), home)
     assert data.held_in_memory(Look(16, ("crop",))) and not data.held_in_memory(LOOK)
-    monkeypatch.setattr(dataset, "MEMORY", (len(data.train) + len(data.test)) * 3 * 16 * 16 - 1)
+    monkeypatch.setattr(dataset, "MEMORY", (len(data.train) + len(data.test)) * 3 * (16**2 + 24**2) + 2 * 8 * 16**2)
+    assert data.held_in_memory(Look(16, ("crop",)))
+    assert not data.held_in_memory(Look(16, ("crop", "rotate15"))), "whose table of angles is larger"
+    monkeypatch.setattr(dataset, "MEMORY", dataset.MEMORY - 1)
     assert not data.held_in_memory(Look(16, ("crop",)))
 
 

@@ -251,7 +251,7 @@ def test_a_pack_of_another_size_or_for_other_augmentation_is_refused_by_name(fil
 def test_what_needs_its_files_or_is_too_large_is_not_packed(files, capsys, monkeypatch):
     done = pack_files(capsys, files, "--set", "recipe.augment=[random_resized_crop]")
     assert done.code == 2 and "needs the files themselves" in done.err and done.err.count("\n") == 1
-    monkeypatch.setattr(dataset, "MEMORY", 23 * 3 * 16**2 - 1)
+    monkeypatch.setattr(dataset, "MEMORY", 23 * 3 * (16**2 + 24**2))
     done = pack_files(capsys, files)
     assert done.code == 2 and "23 images of 16x16 pixels are too many for a pack" in done.err
     assert not list(files.glob("*.pack"))

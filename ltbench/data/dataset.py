@@ -15,7 +15,7 @@ import torch
 
 from ..errors import LtbenchError
 from ..longtail import profile_counts
-from . import cifar, glyphs, listed, pack
+from . import augment, cifar, glyphs, listed, pack
 from . import folder as own_folder
 from .catalogue import FACTS
 from .files import Files, Place
@@ -33,7 +33,7 @@ _SETS: dict[str, tuple[Callable[[Path], Source], Norm]] = {
     "glyphs_lt": (glyphs.load, Norm((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))),
 }
 FILE_SIZE = 224  # pixels a side, where a recipe gives no image_size
-MEMORY = 2**30  # bytes: sets of files that are smaller, decoded, are held in memory if their augmentation allows it
+MEMORY = 2**30  # bytes: sets of files that take less, decoded, are held in memory if their augmentation allows it
 
 
 class Packed(NamedTuple):
@@ -106,7 +106,7 @@ class Dataset:
 
 def fits_memory(images: int, look: Look) -> bool:
     """Whether so many images, decoded once, are held in memory."""
-    return look.fits_memory and images * 3 * look.size**2 <= MEMORY
+    return look.fits_memory and augment.bytes_of(images, look.size, look.augment) <= MEMORY
 
 
 @lru_cache(maxsize=4)
@@ -232,7 +232,7 @@ def decoded(specs: Iterable[DataSpec], folder: Path, look: Look) -> tuple[Source
     if not fits_memory(images, look):
         raise LtbenchError(
             f"{specs[0].label}: {images} images of {look.size}x{look.size} pixels are too many for a pack, which is "
-            f"held in memory: at most {MEMORY / 2**30:g} GiB"
+            f"held in memory: at most {MEMORY / 2**30:g} GiB, with what it takes to augment them"
         )
     classes = len(found.classes)
     train = _files(found, found.train_path[rows], found.train_label[rows], classes).seen(look).decoded()
