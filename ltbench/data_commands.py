@@ -74,8 +74,17 @@ def pack(
     parsed = read(suite, sets or [])
     if parsed.faults:
         raise LtbenchError("\n".join(parsed.faults))
-    for name in dict.fromkeys(spec.set_name for spec in parsed.data):
-        specs = [spec for spec in parsed.data if spec.set_name == name]
+    sets_of = {
+        name: [spec for spec in parsed.data if spec.set_name == name]
+        for name in dict.fromkeys(spec.set_name for spec in parsed.data)
+    }
+    for name, specs in sets_of.items():
+        if len(roots := dict.fromkeys(str(spec.root or "folder") for spec in specs)) > 1:
+            raise LtbenchError(
+                f"data.root: {' and '.join(roots)} would share one pack, {pack_.path_of(out, name).name}: give the "
+                "folders other names, or pack them from two suites into two folders"
+            )
+    for name, specs in sets_of.items():
         if specs[0].in_files:
             look = look_of(specs[0], dataset.FILE_SIZE, parsed.recipe)
             assert look is not None  # of files

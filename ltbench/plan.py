@@ -325,10 +325,22 @@ def _refuse_twins(plan: Plan) -> None:
         name = (row.label, row.data, row.backbone)
         if name in seen:
             first, second = seen[name] % rows_per_block, i % rows_per_block
+            if first == second:
+                _refuse_twin_blocks(plan, seen[name] // rows_per_block, i // rows_per_block, row)
             raise LtbenchError(
                 f"{plan.suite.where('methods', second)}: {row.label} is the same row as methods[{first}]"
             )
         seen[name] = i
+
+
+def _refuse_twin_blocks(plan: Plan, one: int, other: int, row: Row) -> None:
+    """Raises LtbenchError: two blocks, of data and a backbone each, go by the same names."""
+    nets, where = len(plan.suite.backbones), plan.suite.where_listed
+    if one // nets != other // nets:
+        place, first, name = where("data", other // nets), f"data[{one // nets}]", row.data
+    else:
+        place, first, name = where("backbone", other % nets), f"backbone[{one % nets}]", row.backbone
+    raise LtbenchError(f"{place}: {name} goes by the same name as {first}: no table could tell their rows apart")
 
 
 def _canonical_label(text: str, rows: Sequence[Row]) -> str:

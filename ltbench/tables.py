@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from . import paired, published
 from . import record as records
 from .columns import COLUMNS
+from .data.spec import IN_FILES
 from .errors import LtbenchError, unknown
 from .record import PlanFile, Record, Row
 from .rescore import adjusted, logits_of
@@ -268,7 +269,8 @@ def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None) -> list
         *(_about_best(ran) if shown is None or {"top1", "score"} & set(shown) else []),
         *(_about_published(rows) if shown is None or "reported" in shown else []),
         f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and linear layers.",
-        f"Rows {prints.get('rows', '')[:8]}, pixels {prints.get('train', '')[:8]}, commit {', '.join(commits)}, "
+        f"Rows {prints.get('rows', '')[:8]}, {'files' if ran[0]['data'].partition('(')[0] in IN_FILES else 'pixels'} "
+        f"{prints.get('train', '')[:8]}, commit {', '.join(commits)}, "
         f"{', '.join(devices)}.",
         *reasons,
     ]

@@ -161,3 +161,15 @@ def test_the_black_border_is_four_pixels_wide():
     padded = pad(images).view(2, 16, 16, 3)
     assert torch.equal(padded[:, MIDDLE, MIDDLE], images)
     assert padded.count_nonzero() == images.count_nonzero()
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_a_table_that_is_not_rotated_gives_the_same_pixels(size):
+    images = torch.from_numpy(noise(6, size, 4))
+    drawn = draw(("crop", "flip"), 1, 6, size, (0, "augment", 0, 0))
+    assert len(drawn.turn.unique()) == 2
+    taken = [
+        take(pad(images), torch.arange(6), drawn.turn[0], drawn.shift[0], gather_table(size, rotated), size)
+        for rotated in (True, False)
+    ]
+    assert torch.equal(*taken) and gather_table(size, False).shape == (2, size * size)

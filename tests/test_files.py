@@ -9,7 +9,8 @@ from torchvision.transforms import v2
 
 from ltbench.data import dataset, transforms
 from ltbench.data.dataset import open_dataset
-from ltbench.data.files import SMALL, Files, suitable_workers
+from ltbench.data.decode import Bad, _open
+from ltbench.data.files import SMALL, Files, open_picture, suitable_workers
 from ltbench.data.memory import Images
 from ltbench.data.spec import DataSpec
 from ltbench.data.streams import Share
@@ -130,7 +131,10 @@ def test_a_small_set_is_decoded_once_to_the_pixels_that_its_files_give_at_test(h
 def test_what_is_large_or_augmented_otherwise_stays_in_files(home, monkeypatch):
     data = open_dataset(DataSpec("folder"), home)
     assert data.held_in_memory(Look(16, ("crop",))) and not data.held_in_memory(LOOK)
-    monkeypatch.setattr(dataset, "MEMORY", (len(data.train) + len(data.test)) * 3 * 16 * 16 - 1)
+    monkeypatch.setattr(dataset, "MEMORY", (len(data.train) + len(data.test)) * 3 * (16**2 + 24**2) + 2 * 8 * 16**2)
+    assert data.held_in_memory(Look(16, ("crop",)))
+    assert not data.held_in_memory(Look(16, ("crop", "rotate15"))), "whose table of angles is larger"
+    monkeypatch.setattr(dataset, "MEMORY", dataset.MEMORY - 1)
     assert not data.held_in_memory(Look(16, ("crop",)))
 
 
@@ -201,3 +205,21 @@ def test_a_damaged_image_is_named_in_one_line(tmp_path, damage, message, workers
     with pytest.raises(LtbenchError) as caught:
         batches(data)
     assert str(caught.value).startswith(f"{path}: {message}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_of_16_bits_the_upper_8_are_seen(tmp_path, name):
+    values = np.array([[0, 255, 256], [0x1234, 0x8000, 0xFFFF]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / name)
+    pixels = np.asarray(open_picture(tmp_path / name))
+    assert pixels.shape == (2, 3, 3)
+    assert (pixels == np.array([[0, 0, 1], [0x12, 0x80, 0xFF]])[..., None]).all()
+    assert isinstance(_open(tmp_path, name), bytes)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I", np.int32), ("F", np.float32)])
+def test_a_picture_whose_white_is_not_known_is_refused_and_found(tmp_path, mode, kind):
+    Image.fromarray(np.full((4, 4), 3, dtype=kind)).save(tmp_path / "x.tif")
+    with pytest.raises(LtbenchError, match=f"x.tif: not a whole image: mode {mode}: write it as 8 bits a channel"):
+        open_picture(tmp_path / "x.tif")
+    assert _open(tmp_path, "x.tif") == Bad("damaged image", "x.tif", f"mode {mode}: write it as 8 bits a channel")

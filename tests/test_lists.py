@@ -66,6 +66,10 @@ FAULTS = {
     "a label with a sign": ("a.jpg +1\n", r":1: label '\+1'"),
     "a label of other digits": ("a.jpg ٣\n", ":1: label '٣'"),
     "a label of superscripts": ("a.jpg ²\n", ":1: label '²'"),
+    "a label of gigabytes": (
+        "a.jpg 0\nb.jpg 1000000\n",
+        ":2: label '1000000': must be a whole number from 0 to 999999",
+    ),
     "an enormous label": ("a.jpg 99999999999999999999\n", ":1: label '9+'"),
     "an absolute path": ("a.jpg 0\n/etc/passwd 1\n", ":2: path '/etc/passwd': must lie below the root"),
     "a path on a drive": ("C:/a.jpg 1\n", ":1: path 'C:/a.jpg': must lie below the root"),

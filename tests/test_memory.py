@@ -307,3 +307,12 @@ def test_a_clone_of_a_draw_shares_no_memory_with_it():
     copy = draw.clone()
     for mine, its in zip(copy, draw, strict=True):
         assert torch.equal(mine, its) and mine.data_ptr() != its.data_ptr()
+
+
+@pytest.mark.parametrize(("augment", "rows"), [((), 2), (("crop", "flip"), 2), (("rotate15",), 1026)])
+def test_angles_are_tabled_only_where_a_recipe_rotates(augment, rows):
+    data = textured((3, 2))
+    epoch(data, recipe=Recipe(epochs=1, augment=("flip",))).batch(0)
+    assert len(data.table) == 2
+    epoch(data, recipe=Recipe(epochs=1, augment=augment)).batch(0)
+    assert len(data.table) == rows

@@ -1,5 +1,6 @@
 """Images of one's own: three ways to name them, what is wrong with them in one message, cut to a profile."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,100 @@ def test_fewer_classes_and_a_profile(home):
         opened(home, classes=4)
 
 
+def test_other_images_of_the_same_names_are_another_set(home, made):
+    shutil.copytree(made, home / "b" / "pets")
+    picture = home / "b" / "pets" / "train" / "class00" / "000.png"
+    made_images.picture(2, 3, 77, 21).save(picture)
+    assert picture.stat().st_size != (home / "pets" / "train" / "class00" / "000.png").stat().st_size
+    one, other = opened(home).fingerprints, open_dataset(DataSpec("folder", root="b/pets"), home).fingerprints
+    assert one["train"] != other["train"] and (one["rows"], one["test"]) == (other["rows"], other["test"])
+    assert planned(home)[1] != planned(home, "data.root=b/pets")[1]
+    picture.unlink()
+    missing = opened(home / "b").fingerprints
+    assert missing["train"] not in (one["train"], other["train"])
+
+
+def test_two_folders_of_the_same_name_are_named(home, made):
+    shutil.copytree(made, home / "b" / "pets")
+    path = suite_of(home)
+    path.write_text(
+        path.read_text()
+        .replace("root: pets}", "root: pets}\n  - {name: folder, root: b/pets}")
+        .replace("data: ", "data:\n  - ")
+    )
+    with pytest.raises(
+        LtbenchError, match=r"tiny.yaml:3: data\[1\]: folder\(pets\) goes by the same name as data\[0\]: no"
+    ):
+        tiny.plan.make(tiny.suite.read(str(path), []), home)
+
+
+def test_the_name_of_a_root_without_one_is_the_sets():
+    for root in (".", "..", "a/..", None):
+        spec = DataSpec("folder", root=root)
+        assert (spec.label, spec.set_name) == ("folder", "folder")
+    assert DataSpec("folder", root="../pets").set_name == "folder-pets"
+
+
+def test_a_head_below_the_imbalance_is_one_message(home):
+    with pytest.raises(LtbenchError, match=r"data.head is 5: with an imbalance of 8 at least 8, so that the smallest"):
+        opened(home, imbalance=8.0, head=5)
+
+
+@pytest.mark.parametrize("line", ["{path}\t{name}\n", "{path} \t {name}\n"])
+def test_names_of_classes_with_spaces_stand_behind_a_tab(home, line):
+    for part in ("train", "test"):
+        named = [(path, name.replace("class", "polar bear ")) for path, name in rows(home / "pets", part)]
+        (home / "pets" / f"{part}.txt").write_text("".join(line.format(path=path, name=name) for path, name in named))
+    data = opened(home)
+    assert data.classes == ("polar bear 00", "polar bear 01", "polar bear 02") and data.counts == COUNTS
+    assert sorted(data.train.place.paths) == [path for path, _ in rows(home / "pets", "train")]
+
+
+def test_a_line_end_in_a_quoted_field_of_the_csv_is_kept(home):
+    as_csv(home / "pets")
+    (home / "pets" / "train" / "class00" / "000.png").rename(home / "pets" / "train" / "class00" / "0\n0.png")
+    path = home / "pets" / "data.csv"
+    path.write_text(path.read_text().replace("train/class00/000.png", '"train/class00/0\n0.png"'))
+    assert "train/class00/0\n0.png" in opened(home).train.place.paths
+    path.write_text(path.read_text() + "class00,val,x.png\n")
+    with pytest.raises(LtbenchError, match=f"data.csv:{1 + len(COUNTS) * 2 + sum(COUNTS) + 2}: split 'val'"):
+        opened(home)
+
+
+def test_links_to_folders_are_followed_and_none_in_a_circle(home):
+    root = home / "pets"
+    (root / "train" / "class00").rename(home / "elsewhere")
+    (root / "train" / "class00").mkdir()
+    (root / "train" / "class00" / "more").symlink_to(home / "elsewhere")
+    (home / "elsewhere" / "back").symlink_to(root / "train" / "class00")
+    (root / "train" / "class01" / "all").symlink_to(root)
+    data = opened(home)
+    assert data.counts == COUNTS
+    assert "train/class00/more/000.png" in data.train.place.paths
+
+
+def test_a_folder_that_cannot_be_read_is_named(home, monkeypatch):
+    (home / "pets" / "train" / "class00" / "more").mkdir()
+    scandir = os.scandir
+
+    def closed(folder):
+        if str(folder).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(LtbenchError, match="train/class00/more: Permission denied"):
+        opened(home)
+
+
+def test_the_home_of_an_unknown_user_is_one_message(home, capsys):
+    path = suite_of(home)
+    root = calls.ltbench(capsys, "data", "show", path, "--data", home, "--set", "data.root=~nosuchuser/imgs")
+    assert root.code == 2 and "data.root: ~nosuchuser/imgs: no home folder of ~nosuchuser is known" in root.err
+    data = calls.ltbench(capsys, "data", "show", path, "--data", "~nosuchuser")
+    assert data.code == 2 and "--data: ~nosuchuser: no home folder of ~nosuchuser is known" in data.err
+
+
 def test_the_first_classes_of_a_set_in_memory(glyph_cache):
     data = open_dataset(DataSpec("glyphs_lt", 3.0, head=9, classes=5), glyph_cache)
     assert data.counts == (9, 6, 5, 3, 3) and data.spec.label == "glyphs_lt(imbalance=3, head=9, classes=5)"
@@ -160,6 +255,16 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "data.csv:2: split 'val': must be train or test",
     ),
     "csv and lists": (lambda r: (as_lists(r), as_csv(r)), "holds data.csv and train.txt or test.txt; which of them"),
+    "quote not closed": (
+        lambda r: (r / "data.csv").write_text(
+            'path,label,split\na.png,x,train\n"b.png,x,train\n' + "c.png,x,test\n" * 3
+        ),
+        "data.csv:3: unexpected end of data: is a quote not closed",
+    ),
+    "quote not closed, much behind it": (
+        lambda r: (r / "data.csv").write_text('path,label,split\n"a.png,x,train\n' + "c.png,x,test\n" * 20_000),
+        "data.csv:2: field larger than field limit .*: is a quote not closed",
+    ),
     "not utf-8": (lambda r: (r / "data.csv").write_bytes(b"path,label,split\n\xff"), "data.csv: not UTF-8"),
 }
 

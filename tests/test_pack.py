@@ -1,5 +1,6 @@
 """A pack holds a suite's images to the bit, and no damage to it passes."""
 
+import json
 import shutil
 import zipfile
 
@@ -186,6 +187,41 @@ def test_a_packed_folder_gives_the_same_images_and_fingerprints_without_its_file
         assert one.image.equal(other.image) and one.label.equal(other.label) and one.norm == other.norm
 
 
+def test_two_folders_of_the_same_name_are_not_packed_into_one(files, capsys):
+    made_images.own(files / "data" / "b" / "mine", [5, 3, 2], size=20)
+    (files / "s.yaml").write_text(f"data: [{{name: folder, root: mine}}, {{name: folder, root: b/mine}}]\n{SMALL}")
+    done = pack_files(capsys, files)
+    assert done.code == 2 and "data.root: mine and b/mine would share one pack, folder-mine.pack" in done.err
+    assert not list(files.glob("*.pack"))
+
+
+def test_the_pack_of_one_folder_is_not_read_for_another_of_its_name(files, capsys):
+    pack_files(capsys, files)
+    with pytest.raises(LtbenchError, match=r"folder-mine.pack: was made of data.root mine, so it is not b/mine"):
+        open_dataset(DataSpec("folder", root="b/mine"), files)
+
+
+def test_the_folder_itself_may_be_packed(files, capsys):
+    (files / "s.yaml").write_text(f"data: {{name: folder, root: .}}\n{SMALL}")
+    done = calls.ltbench(capsys, "data", "pack", files / "s.yaml", "--data", files / "data" / "mine", "--out", files)
+    assert done.code == 0 and "folder.pack: 11 training" in done.out
+    assert open_dataset(DataSpec("folder", root="."), files).counts == (6, 3, 2)
+
+
+@pytest.mark.parametrize("change", [{}, {"sizes": {"train": [1], "test": [1]}}, {"sizes": 3}])
+def test_a_pack_without_the_sizes_of_its_files_is_refused(tmp_path, files, capsys, change):
+    def without(content):
+        meta = json.loads(content)
+        del meta["sizes"]
+        return json.dumps(meta | change).encode()
+
+    pack_files(capsys, files)
+    path = altered(tmp_path, (files / "folder-mine.pack").read_bytes(), "meta.json", without)
+    path.rename(tmp_path / "folder-mine.pack")
+    with pytest.raises(LtbenchError, match=r"not a whole pack|has not the sizes of its files"):
+        open_dataset.__wrapped__(DataSpec("folder", root="mine"), tmp_path)
+
+
 def test_a_packed_folder_trains_and_is_verified(files, capsys):
     pack_files(capsys, files)
     made_of_files = calls.ltbench(capsys, "plan", files / "s.yaml", "--data", files / "data", "--format", "json")
@@ -215,7 +251,7 @@ def test_a_pack_of_another_size_or_for_other_augmentation_is_refused_by_name(fil
 def test_what_needs_its_files_or_is_too_large_is_not_packed(files, capsys, monkeypatch):
     done = pack_files(capsys, files, "--set", "recipe.augment=[random_resized_crop]")
     assert done.code == 2 and "needs the files themselves" in done.err and done.err.count("\n") == 1
-    monkeypatch.setattr(dataset, "MEMORY", 23 * 3 * 16**2 - 1)
+    monkeypatch.setattr(dataset, "MEMORY", 23 * 3 * (16**2 + 24**2))
     done = pack_files(capsys, files)
     assert done.code == 2 and "23 images of 16x16 pixels are too many for a pack" in done.err
     assert not list(files.glob("*.pack"))

@@ -263,3 +263,11 @@ def test_an_unknown_column_names_the_nearest(five, kind):
     options = Options(columns=("label", "meny"))
     with pytest.raises(LtbenchError, match=r"--columns: unknown column 'meny'; did you mean 'many'\?"):
         text(load(five), 80, options) if kind == "text" else render(load(five), kind, options)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [("cifar100_lt(imbalance=100)", "pixels"), ("folder(pets)", "files"), ("inat18", "files")]
+)
+def test_the_footer_says_what_was_hashed(five, data, said):
+    rows = [found | {"data": data} for found in load(five).rows]
+    assert any(f", {said} " in line for line in tables.footer(rows))

@@ -14,7 +14,8 @@ import made_images
 import numpy as np
 import pytest
 
-from ltbench.data import catalogue, decode, verify
+from ltbench.data import catalogue, decode, lists, verify
+from ltbench.data.damage import Lists
 from ltbench.data.spec import DataSpec, state_folders
 
 TRAIN = (6, 3, 2)
@@ -400,6 +401,37 @@ def test_prepare_moves_images_that_the_archive_left_one_folder_too_high(data, ca
     done = command(capsys, tmp_path, data, name="prepare")
     assert done.code == 0 and "6 images moved" in done.out
     assert found(data, deep=True) == []
+
+
+def test_prepare_moves_no_file_that_a_list_names_nor_one_that_two_may_be(data):
+    root = data / "imagenet_lt"
+    for folder in ("a", "b"):
+        (root / "x" / folder).mkdir(parents=True)
+    for name in ("named", "claimed", "free"):
+        (root / "x" / name).write_bytes(b"")
+    paths = ("x/named", "x/a/named", "x/a/claimed", "x/b/claimed", "x/a/free", "free")
+    listing = lists.listing(root / "list", paths, np.zeros(len(paths), dtype=np.int64))
+    assert verify.out_of_place(Lists("imagenet_lt", root, {"train": listing})) == [("x/free", "x/a/free")]
+
+
+def test_prepare_moves_nothing_in_a_folder_of_ones_own(tmp_path, capsys):
+    root = made_images.own(tmp_path / "data" / "mine", TRAIN, size=12)
+    for part, counts in (("train", TRAIN), ("test", [4] * len(TRAIN))):
+        paths = [f"{part}/class{c:02}/{i:03}.png {c}" for c, n in enumerate(counts) for i in range(n)]
+        (root / f"{part}.txt").write_text("\n".join(paths))
+    (root / "train" / "class00" / "000.png").rename(root / "train" / "000.png")
+    done = command(capsys, tmp_path, tmp_path / "data", name="prepare", spec="{name: folder, root: mine}")
+    assert done.code == 2 and "missing file" in done.out and "moved" not in done.out
+    assert (root / "train" / "000.png").is_file()
+
+
+def test_the_fingerprint_of_some_classes_says_nothing_of_all(data, capsys, tmp_path):
+    command(capsys, tmp_path, data, name="prepare", spec="{name: imagenet_lt, classes: 2}")
+    assert json.loads((data / "imagenet_lt" / "fingerprint.json").read_text())["classes"] == 2
+    assert found(data) == [], "another cut"
+    made_images.picture(0, 3, 99, 12).save(image(data))
+    assert found(data, deep=True) == []
+    assert found(data, deep=True, classes=2) == [("changed", True)]
 
 
 def test_a_class_that_is_still_packed_is_told(data):

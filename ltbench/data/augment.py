@@ -51,13 +51,14 @@ def _draw_view(augment: tuple[str, ...], positions: int, size: int, random: torc
 
 
 @lru_cache(maxsize=4)
-def gather_table(size: int) -> Tensor:
+def gather_table(size: int, rotated: bool = True) -> Tensor:
     """[2 (ANGLES + 1), size * size] offset in the padded image of each output pixel at crop (0, 0); -1 is outside.
 
-    The rows: ANGLES angles from -15 to 15 degrees and upright, then the same of the mirrored image.
+    The rows: ANGLES angles from -15 to 15 degrees and upright, then the same of the mirrored image. Not rotated: [2],
+    upright and mirrored alone.
     """
     numbers = np.arange(1, size * size + 1, dtype=np.int32).reshape(size, size)
-    angles = [*np.linspace(-MAX_ANGLE, MAX_ANGLE, ANGLES), 0.0]
+    angles = [*(np.linspace(-MAX_ANGLE, MAX_ANGLE, ANGLES) if rotated else ()), 0.0]
     rows = [
         np.asarray(Image.fromarray(image).rotate(a)) for image in (numbers, numbers[:, ::-1].copy()) for a in angles
     ]
@@ -66,14 +67,23 @@ def gather_table(size: int) -> Tensor:
     return torch.where(source < 0, -1, offset)
 
 
+def bytes_of(images: int, size: int, augment: tuple[str, ...]) -> int:
+    """What so many images take where they are held in memory: themselves, with their border, and the table."""
+    rows = 2 * (ANGLES + 1) if "rotate15" in augment else 2
+    return images * 3 * (size**2 + (size + 2 * PAD) ** 2) + rows * size**2 * 8
+
+
 def pad(images: Tensor) -> Tensor:
     """[N * (H + 8) * (W + 8), 3]: images [N, H, W, 3] with a black border, flattened for the gather."""
     return torch.nn.functional.pad(images, (0, 0, PAD, PAD, PAD, PAD)).flatten(0, 2)
 
 
 def take(padded: Tensor, rows: Tensor, turn: Tensor, shift: Tensor, table: Tensor, size: int) -> Tensor:
-    """[B, 3, size, size] uint8, channels last in memory: images `rows` [B], each turned [B] and shifted [B]."""
-    offset = table[turn]
+    """[B, 3, size, size] uint8, channels last in memory: images `rows` [B], each turned [B] and shifted [B].
+
+    A table that is not rotated knows no angles: each turn must then be upright, mirrored or not.
+    """
+    offset = table[turn if len(table) > 2 else turn // (ANGLES + 1)]
     # The padded image's first pixel is black: it stands for all that the rotation takes from outside.
     offset = torch.where(offset < 0, 0, offset + shift[:, None])
     pixels = padded[rows[:, None] * (size + 2 * PAD) ** 2 + offset]

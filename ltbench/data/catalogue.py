@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from .spec import expanded
+
 GROUPS = (100, 20)  # many > 100 >= medium >= 20 > few, in training images, as all three papers have it
 
 
@@ -85,7 +87,7 @@ def folders(name: str, data: Path, root: str | Path | None = None) -> tuple[Path
     data: the data folder. root: where the images lie, if given; relative to the data folder, which it is below by its
     name otherwise.
     """
-    images = data / (Path(root).expanduser() if root else name)
+    images = data / (expanded(root, "data.root") if root else name)
     return images, (images, images / "lists", data / "lists", data)
 
 

@@ -72,6 +72,7 @@ class Lists:
     name: str
     root: Path
     parts: Mapping[str, Listing]  # train, val, test
+    classes: int | None = None  # the first so many that these are cut to; None: all
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -246,12 +247,15 @@ def fingerprint(data: Lists, hashes: Mapping[str, bytes]) -> dict[str, dict[str,
 
 
 def since(data: Lists, hashes: Mapping[str, bytes]) -> Iterator[Finding]:
-    """What has changed since `prepare` wrote the fingerprint; nothing where there is none."""
+    """What has changed since `prepare` wrote the fingerprint; nothing where there is none, or one of another cut."""
     path = lists.find([FINGERPRINT], state_folders(data.root))
     if path is None:
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["parts"]
+        written = json.loads(path.read_text(encoding="utf-8"))
+        before = written["parts"]
+        if written.get("classes") != data.classes:
+            return
         now = fingerprint(data, hashes)
         for part in dict.fromkeys([*before, *now]):
             old, new = dict(before.get(part, {})), now.get(part, {})

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import LtbenchError
 from ..longtail import profile_counts
-from . import cifar, glyphs, listed, pack
+from . import augment, cifar, glyphs, listed, pack
 from . import folder as own_folder
 from .catalogue import FACTS
 from .files import Files, Place
@@ -33,7 +33,7 @@ _SETS: dict[str, tuple[Callable[[Path], Source], Norm]] = {
     "glyphs_lt": (glyphs.load, Norm((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))),
 }
 FILE_SIZE = 224  # pixels a side, where a recipe gives no image_size
-MEMORY = 2**30  # bytes: sets of files that are smaller, decoded, are held in memory if their augmentation allows it
+MEMORY = 2**30  # bytes: sets of files that take less, decoded, are held in memory if their augmentation allows it
 
 
 class Packed(NamedTuple):
@@ -54,7 +54,8 @@ class Dataset:
     groups: tuple[int, int]  # many > groups[0] >= medium >= groups[1] > few
     train: Images | Files
     test: Images | Files
-    # sha256 of the chosen rows, of the training pixels, of the test pixels; in files: of "path label" lines each time
+    # sha256 of the chosen rows, of the training pixels, of the test pixels; in files: of "path label" lines each time,
+    # with the files' sizes behind them in train and test of a folder of one's own
     fingerprints: dict[str, str]
     pool: tuple[int, ...]  # images per class that these were chosen from
     packed: Packed | None = None  # the pixels of what would lie in files, but came in a pack
@@ -105,7 +106,7 @@ class Dataset:
 
 def fits_memory(images: int, look: Look) -> bool:
     """Whether so many images, decoded once, are held in memory."""
-    return look.fits_memory and images * 3 * look.size**2 <= MEMORY
+    return look.fits_memory and augment.bytes_of(images, look.size, look.augment) <= MEMORY
 
 
 @lru_cache(maxsize=4)
@@ -152,7 +153,14 @@ def _open_files(spec: DataSpec, folder: Path) -> Dataset:
         _check_present(pool, rows, path, spec)
     train = _files(found, found.train_path[rows], found.train_label[rows], classes)
     test = _files(found, found.test_path[tested], found.test_label[tested], classes)
-    chosen = list_fingerprint(train.place.paths, train.label.numpy())
+    prints = [list_fingerprint(part.place.paths, part.label.numpy()) for part in (train, test)]
+    chosen = prints[0]
+    if spec.name == "folder":  # other images may go by the same names
+        sizes = _sizes(found) if pool is None or pool.sizes is None else pool.sizes
+        prints = [
+            list_fingerprint(part.place.paths, part.label.numpy(), size[at])
+            for part, size, at in zip((train, test), sizes, (rows, tested), strict=True)
+        ]
     return Dataset(
         spec=spec,
         classes=found.classes[:classes],
@@ -160,15 +168,18 @@ def _open_files(spec: DataSpec, folder: Path) -> Dataset:
         groups=found.groups,
         train=train,
         test=test,
-        fingerprints={
-            "rows": chosen, "train": chosen, "test": list_fingerprint(test.place.paths, test.label.numpy())
-        },
+        fingerprints={"rows": chosen, "train": prints[0], "test": prints[1]},
         pool=tuple(np.bincount(found.train_label).tolist()[:classes]),
         packed=None if pool is None else Packed(path, pool.train_image[rows], pool.test_image[tested]),
-    )  # fmt: skip
+    )
 
 
 _held_pack = lru_cache(maxsize=1)(pack.read)
+
+
+def _sizes(found: Listed) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of the files, [N] and [M]."""
+    return own_folder.sizes(found.root, found.train_path), own_folder.sizes(found.root, found.test_path)
 
 
 def listed_of(spec: DataSpec, folder: Path) -> Listed:
@@ -182,6 +193,9 @@ def _listed_in(pool: Source, path: Path, spec: DataSpec) -> Listed:
         raise LtbenchError(
             f"{path}: names no files, so it is none of {spec.label}; make it anew with `ltbench data pack`"
         )
+    if spec.name == "folder" and (pool.sizes is None or pool.root != spec.root):
+        was = "has not the sizes of its files" if pool.sizes is None else f"was made of data.root {pool.root}"
+        raise LtbenchError(f"{path}: {was}, so it is not {spec.root}; make it anew with `ltbench data pack`")
     train, test = pool.paths
     facts = FACTS.get(spec.name, FACTS["imagenet_lt"])
     return Listed(
@@ -218,7 +232,7 @@ def decoded(specs: Iterable[DataSpec], folder: Path, look: Look) -> tuple[Source
     if not fits_memory(images, look):
         raise LtbenchError(
             f"{specs[0].label}: {images} images of {look.size}x{look.size} pixels are too many for a pack, which is "
-            f"held in memory: at most {MEMORY / 2**30:g} GiB"
+            f"held in memory: at most {MEMORY / 2**30:g} GiB, with what it takes to augment them"
         )
     classes = len(found.classes)
     train = _files(found, found.train_path[rows], found.train_label[rows], classes).seen(look).decoded()
@@ -228,6 +242,8 @@ def decoded(specs: Iterable[DataSpec], folder: Path, look: Look) -> tuple[Source
     source = Source(
         image, found.train_label, test.image.numpy(), found.test_label, found.classes, found.groups,
         paths=(found.train_path, found.test_path),
+        sizes=_sizes(found) if specs[0].name == "folder" else None,
+        root=specs[0].root,
     )  # fmt: skip
     return source, rows
 
@@ -271,6 +287,11 @@ def _cut_files(spec: DataSpec, label: np.ndarray, names: tuple[str, ...]) -> np.
     least, most = math.ceil(spec.imbalance), int(there.max())  # fewer would leave the last class without an image
     if least > most:
         raise LtbenchError(f"data.imbalance is {spec.imbalance:g}: the largest class of {spec.label} has {most} images")
+    if spec.head and spec.head < least:
+        raise LtbenchError(
+            f"data.head is {spec.head}: with an imbalance of {spec.imbalance:g} at least {least}, so that the smallest "
+            "class has an image"
+        )
     head = spec.head or least - 1 + bisect_left(range(least, most + 1), True, key=too_large)
     if head < least or too_large(head):
         short = int(np.flatnonzero(np.array(counts_of(max(head, least))) > there)[0])

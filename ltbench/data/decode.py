@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import told
@@ -22,6 +23,7 @@ from ..errors import told
 Tell = Callable[[int], None]  # hears how many more images are done
 REMEMBERED = ".ltbench-decoded"  # a file of fixed-size entries: KEY bytes of (path, size, time), the content's sha256
 _KEY, _SHA256 = 16, 32
+_LOOKED = 2  # raised where images that were found whole must be looked at again: those of 32 bits, from 2 on
 _AT_ONCE = 256  # images between two writes of what is remembered
 
 
@@ -99,6 +101,18 @@ def decode(
     return whole, bad
 
 
+def rgb(picture: Image.Image) -> Image.Image:
+    """The picture in RGB, 8 bits a channel; of 16 bits grey the upper 8. How it is to be turned (EXIF) has no say.
+
+    Raises ValueError for whole numbers of 32 bits and for floats, whose white is not known.
+    """
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"mode {picture.mode}: write it as 8 bits a channel")
+    if picture.mode.startswith("I;16"):  # Pillow would cut off all that is above 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert("RGB")
+
+
 def _open(root: Path, path: str) -> bytes | Bad:
     """The sha256 of a file that is a whole image."""
     try:
@@ -107,7 +121,7 @@ def _open(root: Path, path: str) -> bytes | Bad:
         return Bad("unreadable file", path, error.strerror or str(error))
     try:
         with Image.open(io.BytesIO(content)) as image:
-            image.convert("RGB")
+            rgb(image)
     except UnidentifiedImageError:
         return Bad("not an image", path, "of no format that Pillow knows")
     except Exception as error:  # a codec may raise anything on bytes that are not its own
@@ -120,7 +134,7 @@ def _cores() -> int:
 
 
 def _key(path: str, stamp: Stamp) -> bytes:
-    told_by = os.fsencode(path) + f"\0{stamp.size}\0{stamp.time}".encode()
+    told_by = os.fsencode(path) + f"\0{stamp.size}\0{stamp.time}\0{_LOOKED}".encode()
     return hashlib.blake2b(told_by, digest_size=_KEY).digest()
 
 

@@ -24,6 +24,7 @@ from ..errors import LtbenchError, told
 from ..longtail import class_counts
 from ..method import Batch, Clock, Stream
 from . import transforms
+from .decode import rgb
 from .draws import seed_of
 from .memory import Images
 from .streams import Norm, Share, held_out, order, steps_of
@@ -241,7 +242,7 @@ def open_picture(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which change no pixel
             with Image.open(path) as picture:
-                return picture.convert("RGB")
+                return rgb(picture)
     except Exception as error:  # a damaged picture fails in many ways
         fault = "no such image" if isinstance(error, FileNotFoundError) else f"not a whole image: {_said(error)}"
         raise LtbenchError(f"{path}: {fault}") from None

@@ -8,6 +8,7 @@ classes are numbered in the order of their names, or of their numbers where all 
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from ..errors import LtbenchError, told
 from .catalogue import FACTS, GROUPS
 from .source import Listed
+from .spec import expanded
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 COLUMNS = ("path", "label", "split")
@@ -30,7 +32,7 @@ Rows = dict[str, list[tuple[str, str]]]  # part -> (path, class) of each image
 
 def load(data: Path, root: str | None) -> Listed:
     """The images below root, relative to the data folder. Raises LtbenchError that says what is wrong with them."""
-    place = data / (Path(root).expanduser() if root else "folder")
+    place = data / (expanded(root, "data.root") if root else "folder")
     if not place.is_dir():
         raise LtbenchError(f"data.root: there is no folder {place}; it must hold {WAYS}")
     try:
@@ -46,6 +48,18 @@ def load(data: Path, root: str | None) -> Listed:
     return Listed(
         place, paths["train"], labels["train"], paths["test"], labels["test"], classes, GROUPS, norm.mean, norm.std
     )
+
+
+def sizes(root: Path, paths: Iterable[str]) -> np.ndarray:
+    """[N] int64 bytes of each of these files below root, -1 where there is none."""
+    return np.fromiter((_size(os.path.join(root, path)) for path in paths), np.int64)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def _rows(place: Path) -> tuple[Rows, dict[str, Path]]:
@@ -74,46 +88,76 @@ def _rows(place: Path) -> tuple[Rows, dict[str, Path]]:
 def _tree(folder: Path) -> Iterator[tuple[str, str]]:
     """The images in the folders of the classes, sorted. Raises LtbenchError for a class without images."""
     root = folder.parent
+    above = (_mark(root), _mark(folder))
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        images = sorted(_images(entry.path))
+        images = sorted(_images(entry.path, above))
         if not images:
             raise LtbenchError(f"{entry.path}: a class without images (images end in {', '.join(SUFFIXES)})")
         yield from ((os.path.relpath(image, root).replace(os.sep, "/"), entry.name) for image in images)
 
 
-def _images(folder: str) -> Iterator[str]:
-    for above, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield os.path.join(above, name)
+def _images(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """The images in a folder and in those below it, links to folders being followed. Raises OSError.
+
+    above: the marks of the folders that hold it; a link back to one of them is passed over.
+    """
+    mark = _mark(folder)
+    if mark in above:
+        return
+    with os.scandir(folder) as entries:
+        inside = list(entries)
+    for entry in inside:
+        if entry.is_dir():
+            yield from _images(entry.path, (*above, mark))
+        elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
+            yield entry.path
+
+
+def _mark(folder: str | Path) -> tuple[int, int]:
+    """What a folder is known by, whichever link led there."""
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _list(path: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        image, _, name = line.strip().replace("\t", " ").rpartition(" ")
-        if not line.strip():
+    for number, line in enumerate(map(str.strip, io.StringIO(_text(path), newline=None)), 1):
+        # a name of a class may hold spaces behind a tab
+        image, _, name = line.rpartition("\t" if "\t" in line else " ")
+        if not line:
             continue
         if not image.strip():
-            raise LtbenchError(f"{path}:{number}: {line.strip()[:200]!r}: a row is 'path label'")
-        yield _row(path, number, image.strip(), name)
+            raise LtbenchError(f"{path}:{number}: {line[:200]!r}: a row is 'path label'")
+        yield _row(path, number, image.strip(), name.strip())
 
 
 def _csv(path: Path) -> Rows:
     rows: Rows = {part: [] for part in PARTS}
-    reader = csv.DictReader(_text(path).splitlines())
-    lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if lacking:
-        raise LtbenchError(f"{path}:1: no column {', '.join(lacking)}; the columns are {','.join(COLUMNS)}")
-    for row in reader:
+    for line, row in _csv_rows(path):
         image, name, part = ((row[column] or "").strip() for column in COLUMNS)
         if part not in PARTS:
-            raise LtbenchError(f"{path}:{reader.line_num}: split {part!r}: must be train or test")
+            raise LtbenchError(f"{path}:{line}: split {part!r}: must be train or test")
         if not image or not name:
-            raise LtbenchError(f"{path}:{reader.line_num}: no {'label' if image else 'path'}")
-        rows[part].append(_row(path, reader.line_num, image, name))
+            raise LtbenchError(f"{path}:{line}: no {'label' if image else 'path'}")
+        rows[part].append(_row(path, line, image, name))
     return rows
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """(the line that it begins on, row) of each row. Raises LtbenchError for a quote that is not closed."""
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    line = 1
+    try:
+        lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if lacking:
+            raise LtbenchError(f"{path}:1: no column {', '.join(lacking)}; the columns are {','.join(COLUMNS)}")
+        line = reader.line_num + 1
+        for row in reader:
+            yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise LtbenchError(f"{path}:{line}: {error}: is a quote not closed?") from None
 
 
 def _row(path: Path, number: int, image: str, name: str) -> tuple[str, str]:
@@ -124,7 +168,7 @@ def _row(path: Path, number: int, image: str, name: str) -> tuple[str, str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LtbenchError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
 

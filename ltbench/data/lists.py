@@ -22,7 +22,7 @@ HARMLESS = "read all the same, but other programs may stumble over it"
 _MARK = b"\xef\xbb\xbf"
 _STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\\]")  # in no path of a list
 _LEAVES = re.compile(r"^/|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)")
-_DIGITS = 9  # of a label: more is no label, and might not fit
+_DIGITS = 6  # of a label: more is none, and would ask for gigabytes where classes are counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ def _wrong(line: str) -> str:
     if not name:
         return f"{label[:200]!r}: no label; a row is 'path label'"
     if not (label.isascii() and label.isdigit() and len(label) <= _DIGITS):
-        return f"label {label[:200]!r}: must be a whole number from 0"
+        return f"label {label[:200]!r}: must be a whole number from 0 to {10**_DIGITS - 1}"
     if _STRANGE.search(name):
         return f"path {name[:200]!r}: holds a backslash or a control character; folders are parted by /"
     return f"path {name[:200]!r}: must lie below the root of the images" if _LEAVES.search(name) else ""

@@ -47,6 +47,7 @@ class Images:
         self.counts = class_counts(label, classes).float()
         self._padded: Tensor | None = None
         self._table: Tensor | None = None
+        self._rotated = False
         self._scale, self._offset = norm.scaling(image.device)
 
     def __len__(self) -> int:
@@ -102,10 +103,15 @@ class Images:
 
     @property
     def table(self) -> Tensor:
-        """The augmenting gather's table, on the images' device."""
+        """The augmenting gather's table, on the images' device: of angles only once they are asked for."""
         if self._table is None:
-            self._table = augment.gather_table(self.size).to(self.label.device)
+            self._table = augment.gather_table(self.size, self._rotated).to(self.label.device)
         return self._table
+
+    def ask_for(self, words: tuple[str, ...]) -> None:
+        """Have the table that such an augmentation needs."""
+        if "rotate15" in words and not self._rotated:
+            self._rotated, self._table = True, None
 
     def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
@@ -128,6 +134,7 @@ class Epoch:
     ) -> None:
         self.data, self.batch_size, self.share = data, recipe.batch_size, share
         device = data.label.device
+        data.ask_for(recipe.augment)
         self.rows = order(data, stream, t, seed, number).to(device)
         place = (seed, "augment", number, t.epoch)
         draws = augment.draw(recipe.augment, stream.views, len(data), data.size, place)

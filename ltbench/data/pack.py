@@ -53,6 +53,11 @@ def write(source: Source, rows: np.ndarray, path: Path, tell: Callable[..., None
         "size": source.test_image.shape[1],
         "sha256": {part: pixel_fingerprint(image) for part, image in pixels.items()},
     }
+    if source.sizes is not None:
+        meta |= {
+            "root": source.root,
+            "sizes": {part: size.tolist() for part, size in zip(PARTS, source.sizes, strict=True)},
+        }
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -142,9 +147,10 @@ def _read(archive: zipfile.ZipFile) -> Source:
     train_image = np.zeros((len(train_label), size, size, 3), dtype=np.uint8)
     train_image[rows] = pixels["train"]
     many, few = meta["groups"]
+    counts = len(train_label), len(test_label)
     return Source(
         train_image, train_label, pixels["test"], test_label, tuple(meta["classes"]), (int(many), int(few)), absent,
-        _paths(archive, (len(train_label), len(test_label))),
+        _paths(archive, counts), _sizes(meta, counts), meta.get("root"),
     )  # fmt: skip
 
 
@@ -157,6 +163,16 @@ def _paths(archive: zipfile.ZipFile, counts: tuple[int, int]) -> tuple[np.ndarra
         if len(found) != count or not all(isinstance(path, str) for path in found):
             raise ValueError("its files are not named one by one")
     return np.array(train, dtype=object), np.array(test, dtype=object)
+
+
+def _sizes(meta: dict[str, Any], counts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The bytes of those files, where they were a folder of one's own."""
+    if "sizes" not in meta:
+        return None
+    train, test = (np.array(meta["sizes"][part], dtype=np.int64) for part in PARTS)
+    if (train.shape, test.shape) != ((counts[0],), (counts[1],)):
+        raise ValueError("its files' sizes are not given one by one")
+    return train, test
 
 
 def _check(size: int, classes: int, rows: np.ndarray, labels: dict[str, np.ndarray]) -> None:

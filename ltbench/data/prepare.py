@@ -36,7 +36,7 @@ def prepare(spec: DataSpec, data: Path, begin: Begin = silent) -> Report:
     if report.status == "damaged":
         return report
     path = state_folders(found.root)[0] / FINGERPRINT
-    written = {"format": FORMAT, "name": spec.name, "parts": fingerprint(found, hashes)}
+    written = {"format": FORMAT, "name": spec.name, "classes": found.classes, "parts": fingerprint(found, hashes)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(written, indent=1) + "\n")
@@ -48,7 +48,7 @@ def prepare(spec: DataSpec, data: Path, begin: Begin = silent) -> Report:
 
 def _put_in_place(data: Lists) -> int:
     """Move the files that lie one folder too high, and say how many. Raises LtbenchError."""
-    moves = out_of_place(data.root, data.paths)
+    moves = out_of_place(data)
     try:
         for there, path in moves:
             (data.root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,8 @@ class Source:
     groups: tuple[int, int]  # many > groups[0] >= medium >= groups[1] > few, in training images
     absent: np.ndarray | None = None  # [N] bool: training images whose pixels are not here, as in a pack
     paths: tuple[np.ndarray, np.ndarray] | None = None  # [N] and [M] str: the files of a set that was packed from them
+    sizes: tuple[np.ndarray, np.ndarray] | None = None  # [N] and [M] int64: their bytes; of a folder of one's own
+    root: str | None = None  # of that folder, as the suite has it
 
 
 @dataclass(frozen=True, eq=False)

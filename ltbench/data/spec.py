@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 from pydantic import ConfigDict, with_config
 
+from ..errors import LtbenchError
+
 Name = Literal["cifar10_lt", "cifar100_lt", "glyphs_lt", "imagenet_lt", "inat18", "places_lt", "folder"]
 IN_FILES = ("imagenet_lt", "inat18", "places_lt", "folder")  # lists of files; the others lie in memory
 LONG_TAILED = IN_FILES  # as they are, unless a folder is cut
@@ -56,13 +58,18 @@ class DataSpec:
     @property
     def set_name(self) -> str:
         """The set that it is cut from: its name, with that of its root where it is a folder of one's own."""
-        return f"folder-{Path(self.root).name}" if self.name == "folder" and self.root else self.name
+        return f"folder-{self._own}" if self._own else self.name
+
+    @property
+    def _own(self) -> str:
+        """The name of the root of a folder of one's own, "" where it has none (as . and ..)."""
+        name = Path(self.root or "").name if self.name == "folder" else ""
+        return "" if name == ".." else name
 
     @property
     def label(self) -> str:
         """As the table shows it: cifar100_lt(imbalance=100). A folder of one's own goes by the name of its root."""
-        own = Path(self.root or "").name if self.name == "folder" else ""
-        parts = [own] if own else []
+        parts = [self._own] if self._own else []
         parts += [f"imbalance={self.imbalance:g}"] if self.imbalance is not None else []
         parts += [f"profile={self.profile}"] if self.profile != "exp" else []
         parts += [f"head={self.head}"] if self.head else []
@@ -96,8 +103,16 @@ def misfits(given: Mapping[str, Any]) -> list[tuple[str, str]]:
 def data_folder(given: str | Path | None) -> Path:
     """Where data lie: --data, else $LTBENCH_DATA, else the user's cache folder."""
     if given or os.environ.get("LTBENCH_DATA"):
-        return Path(given or os.environ["LTBENCH_DATA"]).expanduser()
+        return expanded(given or os.environ["LTBENCH_DATA"], "--data" if given else "$LTBENCH_DATA")
     return user_cache()
+
+
+def expanded(given: str | Path, where: str) -> Path:
+    """The path, ~ and ~user being home folders. Raises LtbenchError where there is no such user."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise LtbenchError(f"{where}: {given}: no home folder of {Path(given).parts[0]} is known") from None
 
 
 def user_cache() -> Path:

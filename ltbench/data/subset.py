@@ -57,9 +57,13 @@ def row_fingerprint(rows: np.ndarray) -> str:
     return hashlib.sha256(rows.astype("<i4").tobytes()).hexdigest()
 
 
-def list_fingerprint(paths: Iterable[str], labels: np.ndarray) -> str:
-    """sha256 of lines "path label" in UTF-8, each with a newline behind it; what the files hold has no say."""
-    lines = (f"{path} {label}\n" for path, label in zip(paths, labels.tolist(), strict=True))
+def list_fingerprint(paths: Iterable[str], labels: np.ndarray, sizes: np.ndarray | None = None) -> str:
+    """sha256 of lines "path label" in UTF-8, each with a newline behind it; what the files hold has no say.
+
+    sizes: [N] of the files, in bytes; the lines are then "path label size".
+    """
+    ends = labels.tolist() if sizes is None else map("{} {}".format, labels.tolist(), sizes.tolist())
+    lines = (f"{path} {end}\n" for path, end in zip(paths, ends, strict=True))
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -39,7 +39,7 @@ def verify(spec: DataSpec, data: Path, deep: bool = False, begin: Begin = silent
     check(found, report, deep, begin)
     if spec.name in FACTS and (not found.parts or any(each.kind == "missing file" for each in report.findings)):
         report.needs += _archives(FACTS[spec.name], report.root)
-        report.needs += _advice(report)
+        report.needs += _advice(report, found)
     return report
 
 
@@ -56,7 +56,7 @@ def gathered(spec: DataSpec, data: Path) -> tuple[Report, Lists]:
     root, places = folders(spec.name, data, spec.root)
     report = Report(spec.label, root)
     if spec.name == "folder":
-        return report, Lists(spec.name, root, _own(spec, data, report))
+        return report, Lists(spec.name, root, _own(spec, data, report), spec.classes)
     facts = FACTS[spec.name]
     layout, found = _layout(facts, root, places), {}
     for part, known in layout.parts.items():
@@ -73,7 +73,7 @@ def gathered(spec: DataSpec, data: Path) -> tuple[Report, Lists]:
         if path and (listing := _read(path, report)):
             report.parts[name] = summary(listing)
             report.findings += of_list(name, listing, facts.classes, known)
-    return report, Lists(spec.name, root, found)
+    return report, Lists(spec.name, root, found, spec.classes)
 
 
 def _layout(facts: Facts, root: Path, places: tuple[Path, ...]) -> Layout:
@@ -133,10 +133,10 @@ def _archives(facts: Facts, root: Path) -> Iterator[Need]:
             yield Need(f"{either}{archive.name}", facts.page, str(root), archive.unpack, archive.md5)
 
 
-def _advice(report: Report) -> Iterator[Need]:
+def _advice(report: Report, data: Lists) -> Iterator[Need]:
     """What is left to do where an archive is there, but not wholly unpacked."""
     lost = [path for finding in report.findings if finding.kind == "missing file" for path in finding.first]
-    if high := out_of_place(report.root, lost):
+    if high := out_of_place(data):
         yield Need(
             f"{high[0][0]} lies one folder too high: `ltbench data prepare` moves such images into their classes"
         )
@@ -145,15 +145,21 @@ def _advice(report: Report) -> Iterator[Need]:
         yield Need(f"{packed[0]} is still packed: unpack it, and those beside it, each into a folder of its name")
 
 
-def out_of_place(root: Path, paths: Iterable[str]) -> list[tuple[str, str]]:
-    """(where it is, where it belongs) of each missing file that lies one folder too high, as some archives unpack."""
-    found = []
-    for path in paths:
+def out_of_place(data: Lists) -> list[tuple[str, str]]:
+    """(where it is, where it belongs) of each missing file that lies one folder too high, as some archives unpack.
+
+    None of a folder of one's own, which no archive brought; none that a list names there, or that two may be.
+    """
+    if data.name not in FACTS:
+        return []
+    claims: dict[str, list[str]] = {}
+    for path in data.paths:
         above, _, name = path.rpartition("/")
-        high = f"{above.rpartition('/')[0]}/{name}"
-        if "/" in above and not (root / path).exists() and (root / high).is_file():
-            found.append((high, path))
-    return found
+        if "/" in above and not (data.root / path).exists():
+            claims.setdefault(f"{above.rpartition('/')[0]}/{name}", []).append(path)
+    for path in data.paths:
+        claims.pop(path, None)
+    return [(high, paths[0]) for high, paths in claims.items() if len(paths) == 1 and (data.root / high).is_file()]
 
 
 # Datasets in memory
