@@ -236,8 +236,9 @@ class _Block:
         said = np.stack([p for run in runs if (p := predicted(self.runs[row.label][run])) is not None]).astype(int)
         counted = confusion.tables(said, self.first.total)
         table = counted.sum(0)
+        negatives = self._hard_negatives(counted)
         for name, classes in self.groups.items():
-            out["groups"][name] = self._group(made, classes, counted)
+            out["groups"][name] = self._group(made, classes, negatives)
         group_of = {c: name for name in GROUPS for c in self.groups[name]}
         out["classes"] = [
             {
@@ -260,21 +261,36 @@ class _Block:
         few = f"two {self._runs_are()}: no intervals" if made.runs == 2 else ""
         return "; ".join(filter(None, (few, missing)))
 
-    def _group(self, made: Decomposition, classes: Sequence[int], counted: np.ndarray) -> GroupFigures:
+    def _hard_negatives(self, counted: np.ndarray) -> dict[str, np.ndarray | None]:
+        """The figures of confusion.py for all classes, from the tables of the runs [R, C, C]; None where undefined."""
+        from . import confusion
+
+        many = [c for c in self.groups["many"] if counted[:, c].any()]
+        like = partial(confusion.likeness, others=many)
+        return {
+            "top_confusers": confusion.of_runs(counted, confusion.foremost_share),
+            "confusers": confusion.of_runs(counted, confusion.confusers),
+            "like_many": confusion.of_runs(counted, like) if len(many) > 1 else None,
+        }
+
+    def _group(
+        self, made: Decomposition, classes: Sequence[int], negatives: Mapping[str, np.ndarray | None]
+    ) -> GroupFigures:
         from . import confusion
 
         wrong, taken = made.over(classes, "error"), made.over(classes, "to_many")
         share: tuple[float, Any] | None = None
         if wrong and taken and wrong[0] > 0:
             share = taken[0] / wrong[0], taken[1] / wrong[1].clip(1e-9)
-        many = [c for c in self.groups["many"] if counted[:, c].any()]
-        like = partial(confusion.likeness, others=many)
+        spread = {
+            name: None if figures is None else confusion.over(figures, classes) for name, figures in negatives.items()
+        }
         return {
             "figures": {q: _estimate(made.over(classes, q), made.runs) for q in QUANTITIES},
             "to_many": _estimate(share, made.runs),
-            "top_confusers": _spread(confusion.over(counted, classes, confusion.foremost_share), 100),
-            "confusers": _spread(confusion.over(counted, classes, confusion.confusers), 1),
-            "like_many": _spread(confusion.over(counted, classes, like) if len(many) > 1 else None, 100),
+            "top_confusers": _spread(spread["top_confusers"], 100),
+            "confusers": _spread(spread["confusers"], 1),
+            "like_many": _spread(spread["like_many"], 100),
         }
 
     # Differences

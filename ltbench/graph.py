@@ -99,6 +99,7 @@ class Graphed:
         self._eager, self._tape, self._note = eager, tape, note
         self._possible: bool | None = None  # None: not known yet
         self._form: list[Any] | None = None
+        self._images = 0  # of a step of that form
         self._watch: Watch | None = None
         self._held: Sequence[Micro] = ()
         self._replay: Work | None = None
@@ -107,7 +108,9 @@ class Graphed:
     def __call__(self, t: Clock, parts: Sequence[Micro]) -> Outcome:
         """Loss, gradient, update, by replay where the recording still holds."""
         form = [x.shape if isinstance(x, Tensor) else x for x in tree_leaves(parts)]
-        self._form = self._form or form
+        images = sum(part.draws[0].size for part in parts)
+        if images > self._images:  # a run may go on at the short last step of an epoch
+            self._form, self._images, self._watch = form, images, None
         if self._possible is False or form != self._form:  # the last batch of an epoch may be short
             return self._eager(t, parts)
         if self._watch is None or not self._watch.holds(t):

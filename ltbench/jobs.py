@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from accelerate.utils import gather_object
+
 from . import machine, runs
 from .claims import Claims
 from .errors import LtbenchError, told
@@ -23,7 +25,7 @@ from .leases import Holder
 from .plan import RunSpec
 from .record import Record, Status
 from .runs import Event, Report, Settings
-from .trainer import Interrupted
+from .trainer import Interrupted, check_divisible
 
 EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}  # SIGUSR1: preempted, run again
 LOOK = 1.0  # seconds between two looks at a run that another runner is at
@@ -66,9 +68,17 @@ def carry_out(
     report: Report,
     signals: Signals,
 ) -> dict[str, Status]:
-    """Carry out the runs of todo, parents first; key -> status of those that ended. Stops early where signalled."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return _here(todo, plan, settings, report, signals)
+    """Carry out the runs of todo, parents first; key -> status of those that ended. Stops early where signalled.
+
+    Raises LtbenchError, before the first one begins, where several processes cannot share the batches of some.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        _check_batches(todo, world)
+        try:
+            return _here(todo, plan, settings, report, signals)
+        except Exception as error:  # in this process alone, perhaps
+            runs.end_process(told(error))
     if not todo:
         return {}
     os.environ.update({key: os.environ.get(key, value) for key, value in MALLOC.items()})
@@ -89,6 +99,19 @@ def by_urgency(todo: Sequence[RunSpec]) -> list[RunSpec]:
     return sorted(todo, key=lambda spec: (spec.ref.seed % 1000, -chain[spec.key]))
 
 
+def _check_batches(todo: Sequence[RunSpec], world: int) -> None:
+    """Raises LtbenchError naming each run whose batch cannot be divided by that many processes."""
+    faults: dict[str, None] = {}
+    for spec in todo:
+        try:
+            if spec.recipe.epochs:
+                check_divisible(spec.recipe, world)
+        except LtbenchError as error:
+            faults[f"{spec.label}: {error}"] = None
+    if faults:
+        raise LtbenchError("\n".join(faults))
+
+
 def _here(
     todo: Sequence[RunSpec], plan: Mapping[str, RunSpec], settings: Settings, report: Report, stop: Signals
 ) -> dict[str, Status]:
@@ -104,6 +127,8 @@ def _here(
     waiting, seen = list(todo), set[str]()
     try:
         while waiting:
+            if any(gather_object([bool(stop)])):  # one that was told to stop stops them all
+                break
             for spec in _ready_among(waiting):
                 answer = machine.agreed(claims.take(spec) if claims else None)
                 if isinstance(answer, Holder):
@@ -116,21 +141,41 @@ def _here(
                     ended[spec.key] = answer.status
                     report(_by_others(spec, answer))
                     break
-                parents = runs.parents_of(spec, plan)
-                ended[spec.key] = runs.execute(spec, parents, settings, report, lambda: bool(stop)).status
+                failed = machine.agreed(_failed_parents(spec, plan, settings, ended) if claims else [])
+                if failed:
+                    reason = f"it starts from {failed[0]}, which is not complete"
+                    if claims:
+                        runs.give_up(spec, reason, settings)
+                    ended[spec.key] = "failed"
+                    report(Event(spec.key, "finished", f"failed: {reason}", status="failed"))
+                else:
+                    parents = runs.parents_of(spec, plan)
+                    ended[spec.key] = runs.execute(spec, parents, settings, report, lambda: bool(stop)).status
                 if claims:
                     claims.give_back(spec)
                 break
             else:  # others are at all of them
                 time.sleep(LOOK)
-                if machine.agreed(bool(stop)):
-                    break
     except Interrupted:
         pass
     finally:
         if claims:
             claims.close()
     return ended
+
+
+def _failed_parents(
+    spec: RunSpec, plan: Mapping[str, RunSpec], settings: Settings, ended: Mapping[str, Status]
+) -> list[str]:
+    """The labels of the parents that are not complete: they ended otherwise, now or in an earlier command."""
+    status = {key: _status_of(plan[key], settings, ended) for key in {parent.key for parent in spec.parents.values()}}
+    return [parent.label for parent in spec.parents.values() if status[parent.key] != "complete"]
+
+
+def _status_of(spec: RunSpec, settings: Settings, ended: Mapping[str, Status]) -> Status:
+    """How a parent ended, now or in an earlier command."""
+    before = None if spec.key in ended else runs.done(spec, settings)
+    return before.status if before else ended.get(spec.key, "failed")
 
 
 def _ready_among(waiting: Sequence[RunSpec], begun: Sequence[RunSpec] = ()) -> list[RunSpec]:
@@ -226,7 +271,7 @@ class _Pool:
                 if spec is None:
                     break
                 self.waiting.remove(spec)
-                failed = [p.label for p in spec.parents.values() if self._status(p.key) != "complete"]
+                failed = _failed_parents(spec, self.plan, self.settings, self.ended)
                 if failed:
                     self._give_up(spec, f"it starts from {failed[0]}, which is not complete")
                     continue
@@ -261,11 +306,6 @@ class _Pool:
                 worker.told = True
                 with contextlib.suppress(OSError):
                     worker.pipe.send(None)
-
-    def _status(self, key: str) -> Status:
-        """How a parent ended, now or in an earlier command."""
-        before = None if key in self.ended else runs.done(self.plan[key], self.settings)
-        return before.status if before else self.ended.get(key, "failed")
 
     def _ready(self) -> list[_Worker]:
         """The workers that have something to say, or have died; waits a moment for one."""

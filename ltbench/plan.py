@@ -243,7 +243,7 @@ class _Visitor:
             reasons = self.plan.why.setdefault(parent.key, [])
             reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
-        recipe = self._valid(ref.method, replace(recipe, **{key: getattr(base, key) for key in own}))
+        recipe = self._valid(ref.method, asdict(recipe) | {key: getattr(base, key) for key in own})
         size = self._size(recipe)
         recipe = self._plain(recipe)
         identity = Identity(
@@ -294,12 +294,12 @@ class _Visitor:
             return
         self.fitting.add(what)
 
-    def _valid(self, method: str, recipe: Recipe) -> Recipe:
-        """A recipe that a method has changed, checked. Raises LtbenchError naming what it may not be."""
+    def _valid(self, method: str, recipe: Mapping[str, Any]) -> Recipe:
+        """A recipe that a method and its entry have changed, checked. Raises LtbenchError naming what it may not be."""
         try:
-            return validated(ADAPTER, asdict(recipe))
+            return validated(ADAPTER, recipe)
         except ValidationError as error:
-            faults = "; ".join(f"{dotted(path)} {said}" for path, said in explain(error, ()))
+            faults = "; ".join(f"{dotted(path)} {said}".strip() for path, said in explain(error, ()))
             raise LtbenchError(f"{self.where}: the recipe that {method} makes: {faults}") from None
 
     def _parent(self, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:

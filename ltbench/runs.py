@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -31,6 +32,7 @@ from .plan import RunSpec
 from .record import Record, Status
 from .trainer import DivergedError, Fit, Interrupted, Progress
 
+AGREED = ("complete", "diverged")  # what processes that train together all find, or none
 TOGETHER = 8  # steps after which processes that train together ask each other whether to stop
 
 
@@ -139,6 +141,7 @@ def execute(
     """Carry out one run, or go on with it, and write its record. Raises Interrupted where stop() asked for it.
 
     Whatever else goes wrong in the run becomes its status and reason. parents: role -> the finished run.
+    One of several processes that train together ends itself where it fails, see _Run.end_all().
     """
     run = _Run(spec, parents, settings, report, stop)
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -155,16 +158,27 @@ def execute(
     except LtbenchError as error:
         results, status, reason = {}, "failed", str(error)
     except OSError as error:  # a full disk: what was saved before is there, and the same command goes on from it
-        run.say(traceback.format_exc())
+        run.say(traceback.format_exc(), anyone=True)
         results, status, reason = {}, "failed", told(error)
     except Exception as error:
-        run.say(traceback.format_exc())
+        run.say(traceback.format_exc(), anyone=True)
         results, status, reason = {}, "failed", f"{type(error).__name__}: {error}".splitlines()[0]
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     volatile = run.volatile() | {"started": started, "finished": finished}
     record = describe(spec).model_copy(update={"status": status, "reason": reason})
     record = Record.model_validate(record.model_dump() | results | {"volatile": volatile})
+    if status not in AGREED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        run.end_all(record)
     return run.publish(record)
+
+
+def end_process(reason: str) -> NoReturn:
+    """End one of several processes at once, for a reason that the others may not share: they would wait for ever.
+
+    Whoever started them ends the others, or they find the connection closed.
+    """
+    print(f"process {os.environ.get('RANK', '0')} ends: {reason}", file=sys.__stderr__, flush=True)
+    os._exit(1)
 
 
 def describe(spec: RunSpec) -> Record:
@@ -203,9 +217,9 @@ class _Run:
 
     # What is told
 
-    def say(self, text: str) -> None:
-        """A line in the run's log. A disk that is full costs the line, not the run."""
-        if not self.main:
+    def say(self, text: str, anyone: bool = False) -> None:
+        """A line in the run's log, by the first process or by anyone. A full disk costs the line, not the run."""
+        if not (self.main or anyone):
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -352,6 +366,23 @@ class _Run:
         accuracy = f" top-1 {100 * sum(record.right) / sum(record.total):.2f} %" if record.total else ""
         self.tell("finished", f"{record.status}{reason}{accuracy}", epoch=len(record.history), status=record.status)
         return record
+
+    def end_all(self, record: Record) -> NoReturn:
+        """Write the record of what only this process may have met, and end it.
+
+        The first to fail has the word: what the others then tell is only that it has gone.
+        """
+        reason = f"{record.label}: {record.status}: {record.reason}"
+        self.say(reason, anyone=True)
+        try:
+            before = latest(self.spec, self.settings)
+            ours = before is not None and before.key == self.spec.key
+            told_already = ours and before is not None and before.volatile.finished >= record.volatile.started
+            if not told_already and done(self.spec, self.settings) is None:
+                records.write(record, self.settings.record_path(self.spec).parent)
+        except (OSError, LtbenchError) as error:
+            reason += f"; its record could not be written ({told(error)})"
+        end_process(reason)
 
 
 def _numbers(record: Record) -> dict[str, Any]:

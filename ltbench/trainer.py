@@ -64,7 +64,7 @@ class Fit:
         if self.recipe.epochs == 0:
             return
         self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
-        _check_divisible(self.recipe, self.share.world)
+        check_divisible(self.recipe, self.share.world)
         per_epoch = self.data.steps(self.recipe)
         self.optimizer = make_optimizer(self.method, self.recipe, self.accelerator.device)
         if self.optimizer_state is not None:
@@ -128,17 +128,20 @@ class Fit:
         return [mixing.epoch(self.recipe, self.seed, number, *place) for number in range(streams)]
 
     def _micros(self, k: int, draws: list[Drawn], mixes: list[Tensor]) -> list[Micro]:
-        """The micro-batches of this process's part of step k of an epoch; a short batch may have fewer of them."""
+        """The micro-batches of this process's part of step k of an epoch; a short batch may have fewer of them.
+
+        Not so with several processes, whose losses may ask each other for something: one without an image goes along
+        with the part's first, which counts for nothing.
+        """
         whole = min(self.recipe.batch_size, len(self.data) - k * self.recipe.batch_size)
         first, last = self.share.of(whole)
-        if last == first:  # nothing is left for this process: it goes along with an image that counts for nothing
-            return [Micro(tuple(draws), tuple(mix[0] for mix in mixes), 0.0)]
         micros = []
         for i in range(self.recipe.accumulate):
             begin, end = Share(i, self.recipe.accumulate).of(last - first)
-            if end > begin:
-                part = tuple(draw.part(begin, end) for draw in draws)
-                micros.append(Micro(part, tuple(mix[i] for mix in mixes), (end - begin) * self.share.world / whole))
+            weight = (end - begin) * self.share.world / whole
+            if weight or self.share.world > 1:
+                part = tuple(draw.part(begin, end) if weight else draw.part(0, 1) for draw in draws)
+                micros.append(Micro(part, tuple(mix[i] for mix in mixes), weight))
         return micros
 
     def _add(self, outcome: Outcome, t: Clock) -> None:
@@ -180,7 +183,7 @@ class Fit:
         return tensors
 
 
-def _check_divisible(recipe: Recipe, world: int) -> None:
+def check_divisible(recipe: Recipe, world: int) -> None:
     """Raises LtbenchError where a batch cannot be cut into equal parts for all processes and micro-batches."""
     if recipe.batch_size % world:
         raise LtbenchError(f"recipe.batch_size {recipe.batch_size} cannot be divided by {world} processes")

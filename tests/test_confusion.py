@@ -26,28 +26,33 @@ def test_a_class_without_test_images_has_an_empty_line():
 def test_four_confusers_by_hand():
     table = np.array([[2, 4, 1, 1, 2], *np.eye(5, dtype=int)[1:]])
     assert confusion.foremost(table[0], 0) == [(1, 0.5), (4, 0.25), (2, 0.125)]
-    assert confusion.foremost_share(table, 0) == 0.875
-    assert confusion.confusers(table, 0) == pytest.approx(2**1.75)  # entropy of 1/2, 1/4, 1/8, 1/8 in bits
+    assert confusion.foremost_share(table)[0] == 0.875
+    assert confusion.confusers(table)[0] == pytest.approx(2**1.75)  # entropy of 1/2, 1/4, 1/8, 1/8 in bits
 
 
 @pytest.mark.parametrize(("other", "alike"), [([3, 4, 0], 1), ([6, 8, 0], 1), ([4, -3, 0], 0), ([0, 0, 9], 0)])
 def test_likeness_is_the_cosine_to_the_most_similar_other_class(other, alike):
     table = np.array([[3, 4, 0], other, [0, 0, 0]])
-    assert confusion.likeness(table, 0, [0, 1, 2]) == pytest.approx(alike)  # itself and an empty class are left out
+    assert confusion.likeness(table, [0, 1, 2])[0] == pytest.approx(alike)  # itself and an empty class are left out
 
 
-def test_likeness_needs_another_class():
-    with pytest.raises(ValueError, match="zero-size"):
-        confusion.likeness(np.eye(2), 0, [0])
+def test_likeness_needs_an_error_and_another_class():
+    table = np.array([[1, 1, 0], [0, 2, 0], [1, 0, 1]])
+    found = confusion.likeness(table, [0, 1])
+    assert found[[0, 2]] == pytest.approx([0.5**0.5, 0.5]) and np.isnan(found[1])  # class 1 does not err
+    assert np.isnan(confusion.likeness(table, [0])).tolist() == [True, True, False]
+    assert np.isnan(confusion.likeness(table, [])).all()
 
 
 def test_the_interval_is_the_jackknifes():
     # class 0 errs towards one class in two runs, towards two in the third: the share of the foremost is 1 throughout,
     # the number of confusers is not
     runs = np.array([[[0, 2, 0], [0, 1, 0], [0, 0, 1]]] * 2 + [[[0, 1, 1], [0, 1, 0], [0, 0, 1]]])
-    found = confusion.over(runs, [0, 1], confusion.foremost_share)
+    found = confusion.over(confusion.of_runs(runs, confusion.foremost_share), [0, 1])
     assert found == confusion.Spread(1.0, (1.0, 1.0))
-    number = confusion.over(runs, [0, 1, 2], confusion.confusers)  # classes 1 and 2 do not err: they do not count
+    number = confusion.over(
+        confusion.of_runs(runs, confusion.confusers), [0, 1, 2]
+    )  # classes 1 and 2 do not err: they do not count
 
     def entropy(*counts):
         return math.exp(-sum(n / sum(counts) * math.log(n / sum(counts)) for n in counts))
@@ -61,14 +66,35 @@ def test_the_interval_is_the_jackknifes():
 
 def test_two_runs_tell_no_interval_and_no_error_tells_nothing():
     wrong = np.array([[[0, 1], [0, 1]]] * 2)
-    assert confusion.over(wrong, [0], confusion.confusers) == confusion.Spread(1.0, None)
-    assert confusion.over(wrong, [1], confusion.confusers) is None
+    assert confusion.over(confusion.of_runs(wrong, confusion.confusers), [0]) == confusion.Spread(1.0, None)
+    assert confusion.over(confusion.of_runs(wrong, confusion.confusers), [1]) is None
+
+
+@given(arrays.arrays(np.int32, (6, 6), elements=st.sampled_from([0, 0, 1, 2, 7])))
+def test_all_classes_at_once_are_each_class_by_itself(table):
+    shares, numbers, alike = (
+        confusion.foremost_share(table),
+        confusion.confusers(table),
+        confusion.likeness(table, [1, 3, 4]),
+    )
+    for own, line in enumerate(table):
+        wrong = np.delete(line, own)
+        if not wrong.any():
+            assert np.isnan([shares[own], numbers[own], alike[own]]).all()
+            continue
+        p = wrong[wrong > 0] / wrong.sum()
+        assert shares[own] == pytest.approx(np.sort(p)[-3:].sum())
+        assert shares[own] == pytest.approx(sum(share for _, share in confusion.foremost(line, own)))
+        assert numbers[own] == pytest.approx(np.exp(-(p * np.log(p)).sum()))
+        others = [table[k] for k in (1, 3, 4) if k != own and table[k].any()]
+        cosines = [line @ other / np.linalg.norm(line) / np.linalg.norm(other) for other in others]
+        assert alike[own] == pytest.approx(max(cosines) if cosines else np.nan, nan_ok=True)
 
 
 @given(arrays.arrays(np.int64, (4, 5, 5), elements=st.integers(0, 20)))
 def test_all_figures_stay_in_their_range(counted):
     for of, most in ((confusion.foremost_share, 1.0), (confusion.confusers, 4.0)):
-        found = confusion.over(counted, range(5), of)
+        found = confusion.over(confusion.of_runs(counted, of), range(5))
         if found is not None:
             assert 0 <= found.value <= most + 1e-9
             assert found.interval is not None

@@ -98,6 +98,17 @@ def test_resumed_it_trains_the_same_weights(trials, whole, stop):
     assert contract.same(resumed, whole)
 
 
+def test_a_run_that_goes_on_at_an_epochs_short_last_step_is_recorded_at_full_size(trials):
+    on, tape = trials("ce"), Rerun()
+    progress, tensors = contract.stopped(on, STEPS - 1, recipe=RECIPE)
+    again = on.fresh()
+    again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
+    optimizer = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
+    resumed = trained(on, again, progress=progress, optimizer_state=optimizer, tape=tape)
+    assert contract.same(resumed, trained(on))
+    assert (tape.recordings, tape.replays) == (1, 11)  # of the 12 full steps that are left, one is taken eagerly
+
+
 def test_where_nothing_can_be_recorded_steps_are_eager_and_it_is_said_once(trials):
     notes = []
     refused = trained(trials("ldam_drw"), tape=Refuses(), note=notes.append)

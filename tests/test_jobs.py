@@ -2,7 +2,7 @@
 
 import tiny
 
-from ltbench.jobs import by_urgency
+from ltbench.jobs import _here, by_urgency
 
 
 def labels(specs):
@@ -31,3 +31,11 @@ def test_parents_stand_before_their_children(tmp_path, glyph_cache):
     for spec in by_urgency(list(made.runs.values())):
         assert {parent.key for parent in spec.parents.values()} <= seen
         seen.add(spec.key)
+
+
+def test_several_processes_that_were_told_to_stop_begin_no_run(tmp_path, glyph_cache):
+    """Not even one without epochs, which looks at no signal."""
+    made = tiny.make(tmp_path, glyph_cache, "ce")
+    told = []
+    assert _here(list(made.runs.values()), made.runs, tiny.settings(tmp_path, glyph_cache), told.append, True) == {}
+    assert not told

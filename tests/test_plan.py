@@ -240,6 +240,23 @@ def test_an_entrys_own_recipe_marks_its_label_and_changes_its_key_alone(tmp_path
     assert parent is the(made, "ce") and (parent.recipe.lr, parent.recipe.batch_size) == (0.1, 64)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "own", "said"),
+    [
+        ("batch_size: 192", "accumulate: 3", "batch_size 512 cannot be cut into accumulate 3 equal parts"),
+        ("optimizer: adamw, lr: 1e-3", "betas: [0.9, 0.95]", "optimizer sgd takes no betas"),
+        ("batch_size: 64", "min_lr: 0.02", "min_lr 0.02 is above lr 0.01"),
+    ],
+)
+def test_an_entrys_recipe_that_does_not_go_with_its_methods_own_is_refused(tmp_path, glyph_cache, recipe, own, said):
+    methods = f"methods:\n  - ride_ea: {{}}\n    recipe: {{{own}}}"
+    text = tiny.SUITE.replace("methods: [METHODS]", methods).replace("batch_size: 64", recipe)
+    with pytest.raises(LtbenchError) as caught:
+        whole(tmp_path, glyph_cache, text)
+    (line,) = str(caught.value).splitlines()
+    assert ".yaml:6: methods[0]: the recipe that ride_ea makes: " in line and said in line
+
+
 def test_a_parent_gets_the_suites_recipe_though_its_row_has_its_own(tmp_path, glyph_cache):
     methods = "methods:\n  - ce: {}\n    recipe: {lr: 0.7}\n  - crt"
     made = whole(tmp_path, glyph_cache, tiny.SUITE.replace("methods: [METHODS]", methods))

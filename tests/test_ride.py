@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench import Batch, Clock, Problem, backbones, longtail, losses
+from ltbench import Batch, Clock, Problem, Recipe, backbones, longtail, losses
 from ltbench.registry import get, resolve
 
 FEW = settings(deadline=None, max_examples=10)
@@ -340,3 +340,10 @@ def test_the_teacher_is_left_as_it_was_and_no_part_of_the_student():
     assert not any("parent" in name or "teacher" in name for name in student.state_dict())
     mine = {id(p) for p in student.parameters()}
     assert not any(id(p) in mine for p in teacher.parameters())
+
+
+def test_routers_are_trained_as_published_whatever_the_recipe_of_the_experts():
+    base = Recipe(200, weight_decay=2e-4, clip=5.0, ema=0.999, min_lr=1e-5)
+    ours = get("ride_ea").recipe(base, {})
+    assert (ours.epochs, ours.batch_size, ours.lr, ours.weight_decay) == (5, 512, 0.01, 5e-4)
+    assert (ours.clip, ours.ema, ours.min_lr) == (None, None, 0.0)

@@ -230,3 +230,8 @@ PUBLISHED = [("resnext50", 1000, "ce", 4.26), ("resnext50", 1000, "ride", 6.08),
 def test_multiply_adds_are_the_published_ones(name, classes, method, published):
     built = outline.method(get(method), resolve(method, {}), BackboneSpec(name), [1] * classes, 224)
     assert outline.macs(built, 224) / 1e9 == pytest.approx(published, rel=0.01)
+
+
+def test_a_label_has_drop_path_in_full_for_keys_hash_it():
+    labels = [BackboneSpec("resnet8", drop_path=rate).label for rate in (0.1, 0.1000001, 0.0, 1e-5)]
+    assert labels == [f"resnet8(drop_path={text})" for text in ("0.1", "0.1000001", "0", "1e-05")]

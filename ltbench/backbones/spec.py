@@ -25,7 +25,8 @@ class BackboneSpec:
     @property
     def label(self) -> str:
         """As the table shows it: timm/convnext_tiny(drop_path=0.1, weights=pretrained); of a file its name alone."""
-        parts = [] if self.drop_path is None else [f"drop_path={self.drop_path:g}"]
+        # in full, since keys hash it
+        parts = [] if self.drop_path is None else [f"drop_path={str(self.drop_path).removesuffix('.0')}"]
         parts += [f"weights={PurePath(self.weights).name}"] if self.weights else []
         return f"{self.name}({', '.join(parts)})" if parts else self.name
 
