@@ -79,7 +79,7 @@ def pack(
         for name in dict.fromkeys(spec.set_name for spec in parsed.data)
     }
     for name, specs in sets_of.items():
-        if len(roots := dict.fromkeys(str(spec.root or "folder") for spec in specs)) > 1:
+        if len(roots := dict.fromkeys(str(spec.root or spec.name) for spec in specs)) > 1:
             raise LtbenchError(
                 f"data.root: {' and '.join(roots)} would share one pack, {pack_.path_of(out, name).name}: give the "
                 "folders other names, or pack them from two suites into two folders"
