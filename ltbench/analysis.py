@@ -24,7 +24,7 @@ from .scores import GROUPS, group_classes, is_resampled
 if TYPE_CHECKING:
     import numpy as np
 
-    from .confusion import Spread
+    from .confusion import Spread, Table
     from .decompose import Decomposition
 
 PARTS = (*GROUPS, "all")
@@ -235,7 +235,6 @@ class _Block:
         assert self.first
         said = np.stack([p for run in runs if (p := predicted(self.runs[row.label][run])) is not None]).astype(int)
         counted = confusion.tables(said, self.first.total)
-        table = counted.sum(0)
         negatives = self._hard_negatives(counted)
         for name, classes in self.groups.items():
             out["groups"][name] = self._group(made, classes, negatives)
@@ -246,7 +245,7 @@ class _Block:
                 "figures": {q: 100 * float(made.values[q][c]) if q in made.values else None for q in QUANTITIES},
                 "confusers": [
                     {"number": k, "group": group_of[k], "share": 100 * share}
-                    for k, share in confusion.foremost(table[c], c)
+                    for k, share in confusion.foremost(counted.row(c), c)
                 ],
             }
             for c in self.groups["all"] if self.first.total[c]
@@ -261,11 +260,11 @@ class _Block:
         few = f"two {self._runs_are()}: no intervals" if made.runs == 2 else ""
         return "; ".join(filter(None, (few, missing)))
 
-    def _hard_negatives(self, counted: np.ndarray) -> dict[str, np.ndarray | None]:
-        """The figures of confusion.py for all classes, from the tables of the runs [R, C, C]; None where undefined."""
+    def _hard_negatives(self, counted: Table) -> dict[str, np.ndarray | None]:
+        """The figures of confusion.py for all classes, from what its runs answer; None where undefined."""
         from . import confusion
 
-        many = [c for c in self.groups["many"] if counted[:, c].any()]
+        many = [c for c in self.groups["many"] if c in counted.own]
         like = partial(confusion.likeness, others=many)
         return {
             "top_confusers": confusion.of_runs(counted, confusion.foremost_share),

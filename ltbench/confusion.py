@@ -1,14 +1,13 @@
 """Hard negatives: what the images of a class are taken for, over the runs of one method. Torch-free.
 
-Shapes: R runs, C classes; a table [C, C] counts test images by their class and the predicted one. A figure of a table
-is one of each class [C], NaN where it is not defined: where the class does not err, say.
+Shapes: R runs, C classes, K pairs of a class and a predicted one that images have: few of C * C, as there are few
+images. A figure of a table is one of each class [C], NaN where it is not defined: where the class does not err, say.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from . import student
 
 FOREMOST = 3
-Of = Callable[[np.ndarray], np.ndarray]  # table [C, C] -> a figure [C]
+Of = Callable[["Table"], np.ndarray]  # -> a figure [C]
 
 
 class Spread(NamedTuple):
@@ -26,30 +25,34 @@ class Spread(NamedTuple):
     interval: tuple[float, float] | None
 
 
-class Wrong(NamedTuple):
-    """The entries of a table beside its diagonal that are not 0: few, as there are few images."""
+class Table(NamedTuple):
+    """How many images of each class are answered with which class, in one run or in each of several."""
 
-    own: np.ndarray  # [K] the class of the images, in ascending order
-    taken: np.ndarray  # [K] what they are taken for, ascending within a class
-    share: np.ndarray  # [K] of the class's errors
+    own: np.ndarray  # [K] the class of the images, ascending
+    taken: np.ndarray  # [K] the predicted class, ascending within a class
+    images: np.ndarray  # [K], or [R, K] of several runs; may be 0
+    classes: int
 
-    @classmethod
-    def of(cls, table: np.ndarray) -> Wrong:
-        """A table's."""
-        own, taken = np.divmod(np.flatnonzero(table), len(table))
-        own, taken = own[own != taken], taken[own != taken]
-        images = table[own, taken].astype(float)
-        return cls(own, taken, images / np.bincount(own, images, len(table))[own])
+    def row(self, own: int) -> np.ndarray:
+        """[C] what the images of a class are taken for, over all runs."""
+        first, last = np.searchsorted(self.own, (own, own + 1))
+        out = np.zeros(self.classes, int)
+        out[self.taken[first:last]] = np.atleast_2d(self.images)[:, first:last].sum(0)
+        return out
+
+    def wrong(self) -> tuple[np.ndarray, np.ndarray]:
+        """(class, share of the class's errors) of each pair beside the diagonal that has images; of one run."""
+        there = (self.own != self.taken) & (self.images > 0)
+        own, images = self.own[there], self.images[there].astype(float)
+        return own, images / np.bincount(own, images, self.classes)[own]
 
 
-def tables(predicted: np.ndarray, total: Sequence[int]) -> np.ndarray:
-    """[R, C, C] int32 of predicted classes [R, images] in class order; total: test images of each class."""
-    classes = len(total)
-    true = np.repeat(np.arange(classes), total) * classes
-    counted = np.empty((len(predicted), classes, classes), np.int32)
-    for table, said in zip(counted, predicted, strict=True):
-        table[:] = np.bincount(true + said, minlength=classes**2).reshape(classes, classes)
-    return counted
+def tables(predicted: np.ndarray, total: Sequence[int]) -> Table:
+    """Of predicted classes [R, images] in class order; total: test images of each class."""
+    true = np.repeat(np.arange(len(total)), total) * len(total)
+    pairs, place = np.unique(true + predicted, return_inverse=True)
+    images = [np.bincount(run, minlength=len(pairs)) for run in place.reshape(predicted.shape)]
+    return Table(*np.divmod(pairs, len(total)), np.stack(images), len(total))
 
 
 def foremost(taken: np.ndarray, own: int) -> list[tuple[int, float]]:
@@ -59,22 +62,21 @@ def foremost(taken: np.ndarray, own: int) -> list[tuple[int, float]]:
     return [(k, -n / errors) for n, k in sorted(wrong)[:FOREMOST]]
 
 
-def foremost_share(table: np.ndarray) -> np.ndarray:
+def foremost_share(table: Table) -> np.ndarray:
     """The share of a class's errors that its three foremost confusers take."""
-    wrong = Wrong.of(table)
-    own, share = wrong.own, wrong.share[np.lexsort((-wrong.share, wrong.own))]  # the largest of each class first
+    own, share = table.wrong()
+    share = share[np.lexsort((-share, own))]  # the largest of each class first
     place = np.arange(len(own)) - np.searchsorted(own, own)
-    return _where_it_errs(own, np.bincount(own, share * (place < FOREMOST), len(table)))
+    return _where_it_errs(own, np.bincount(own, share * (place < FOREMOST), table.classes))
 
 
-def confusers(table: np.ndarray) -> np.ndarray:
+def confusers(table: Table) -> np.ndarray:
     """exp(entropy) of where a class's wrong images go: so many equally strong confusers."""
-    wrong = Wrong.of(table)
-    entropy = np.bincount(wrong.own, -wrong.share * np.log(wrong.share), len(table))
-    return _where_it_errs(wrong.own, np.exp(entropy))
+    own, share = table.wrong()
+    return _where_it_errs(own, np.exp(np.bincount(own, -share * np.log(share), table.classes)))
 
 
-def likeness(table: np.ndarray, others: Sequence[int]) -> np.ndarray:
+def likeness(table: Table, others: Sequence[int]) -> np.ndarray:
     """How alike a class and the most similar of `others` are to the method: the cosine of how both are answered, 0..1.
 
     1 where the images of both get the same answers in the same shares. NaN for a class that does not err, and without
@@ -82,16 +84,17 @@ def likeness(table: np.ndarray, others: Sequence[int]) -> np.ndarray:
     """
     from scipy.sparse import csr_array
 
-    rows = csr_array(table, dtype=float)
-    lengths = np.sqrt((rows * rows).sum(axis=1))
+    classes, images = table.classes, table.images.astype(float)
+    lengths = np.sqrt(np.bincount(table.own, images**2, classes))
     there = np.array([k for k in others if lengths[k]], dtype=int)
-    unit = csr_array(rows / np.where(lengths, lengths, 1)[:, None])
+    parts = images / np.where(lengths, lengths, 1)[table.own]
+    unit = csr_array((parts, (table.own, table.taken)), shape=(classes, classes))
     alike = (unit @ unit[there].T).tocoo()
     another = there[alike.col] != alike.row
-    most = np.zeros(len(table))
+    most = np.zeros(classes)
     np.maximum.at(most, alike.row[another], alike.data[another])
-    lonely = np.isin(np.arange(len(table)), there) >= len(there)  # itself is all there is, or nothing is
-    return _where_it_errs(Wrong.of(table).own, np.where(lonely, np.nan, most))
+    lonely = np.isin(np.arange(classes), there) >= len(there)  # itself is all there is, or nothing is
+    return _where_it_errs(table.wrong()[0], np.where(lonely, np.nan, most))
 
 
 def _where_it_errs(own: np.ndarray, figure: np.ndarray) -> np.ndarray:
@@ -99,14 +102,14 @@ def _where_it_errs(own: np.ndarray, figure: np.ndarray) -> np.ndarray:
     return np.where(np.bincount(own, minlength=len(figure)) > 0, figure, np.nan)
 
 
-def of_runs(counted: np.ndarray, of: Of) -> np.ndarray:
-    """[1 + R, C] a figure of the tables [R, C, C] summed over runs, then without each run in turn.
+def of_runs(counted: Table, of: Of) -> np.ndarray:
+    """[1 + R, C] a figure of the table summed over runs, then without each run in turn.
 
     The first line alone for fewer than three runs, which tell no interval.
     """
-    whole = counted.sum(0, dtype=counted.dtype)
-    without = (whole - one for one in counted) if len(counted) > 2 else ()
-    return np.stack([of(table) for table in chain([whole], without)])
+    whole = counted.images.sum(0)
+    without = whole - counted.images if len(counted.images) > 2 else ()
+    return np.stack([of(counted._replace(images=images)) for images in (whole, *without)])
 
 
 def over(figures: np.ndarray, classes: Sequence[int]) -> Spread | None:
