@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _NoDraws(TorchFunctionMode):
-    """Nothing is drawn: on the meta device that means nothing, and torch would load its compiler for it (seconds)."""
+    """Nothing is drawn on the meta device, where it means nothing and torch would load its compiler for it (seconds)."""
 
     DRAWS = frozenset((torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.trunc_normal_))
     DRAWS |= {init.kaiming_normal_, init.kaiming_uniform_}
@@ -29,7 +29,9 @@ class _NoDraws(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func in self.DRAWS:
-            return args[0] if args else (kwargs or {})["tensor"]
+            tensor = args[0] if args else (kwargs or {})["tensor"]
+            if tensor.is_meta:  # others, as a method's own head, are drawn: torch rejects draws until they fit
+                return tensor
         return func(*args, **(kwargs or {}))
 
 

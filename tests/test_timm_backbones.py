@@ -192,6 +192,20 @@ def test_drop_path_is_timms_own_unless_it_is_given():
     assert rates(BackboneSpec(SWIN, drop_path=0.0)) == set()
 
 
+def test_an_outline_of_experts_takes_no_memory():
+    swin = BackboneSpec("timm/swin_tiny_patch4_window7_224")
+    built = outline.method(get("ride"), resolve("ride", {}), swin, [5, 3, 1], 64)
+    assert all(p.is_meta for part in (built.trunk, built.branches) for p in part.parameters())
+
+
+def test_an_outline_draws_what_has_memory():
+    """As a method's own head: torch draws a truncated normal anew until it fits, so it must be drawn at all."""
+    head = torch.full((8, 8), 9.0)
+    with outline._untouched(), outline._NoDraws():
+        torch.nn.init.trunc_normal_(head, std=0.02)
+    assert head.abs().max() < 1
+
+
 def test_an_outline_moves_nobodys_random_numbers_on():
     before = torch.get_rng_state()
     outline.check(BackboneSpec("resnet10"), 32)

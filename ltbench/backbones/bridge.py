@@ -54,7 +54,8 @@ class TimmBackbone(Backbone):
             trunk = nn.Sequential(*first, before, nn.Sequential(*list(final.children())[:-1]))
         else:
             trunk = nn.Sequential(*first)
-        rests = [self._rest(last, width) for _ in range(branches)]
+        with next(self.parameters()).device:  # on the meta device no branch takes memory either
+            rests = [self._rest(last, width) for _ in range(branches)]
         dim = rests[0].dims[-1] * (self.dim // self.dims[-1])
         return trunk, nn.ModuleList(nn.Sequential(*private(rest, last), rest.pool) for rest in rests), dim
 
