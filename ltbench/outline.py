@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _NoDraws(TorchFunctionMode):
-    """Nothing is drawn on the meta device, where it means nothing and torch would load its compiler for it (seconds)."""
+    """Nothing is drawn on the meta device: it means nothing there, and torch would load its compiler (seconds)."""
 
     DRAWS = frozenset((torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.trunc_normal_))
     DRAWS |= {init.kaiming_normal_, init.kaiming_uniform_}

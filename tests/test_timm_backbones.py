@@ -193,7 +193,7 @@ def test_drop_path_is_timms_own_unless_it_is_given():
 
 
 def test_an_outline_of_experts_takes_no_memory():
-    swin = BackboneSpec("timm/swin_tiny_patch4_window7_224")
+    swin = BackboneSpec(SWIN)
     built = outline.method(get("ride"), resolve("ride", {}), swin, [5, 3, 1], 64)
     assert all(p.is_meta for part in (built.trunk, built.branches) for p in part.parameters())
 
