@@ -45,11 +45,20 @@ def without_batchnorm(module: nn.Module) -> None:
         without_batchnorm(part)
 
 
+def redraw(module: nn.Module) -> None:
+    """The same weights whatever went before: parents are trained with batch norm, so two processes make others."""
+    random = torch.Generator().manual_seed(0)
+    for p in module.parameters():
+        if p.ndim > 1:
+            p.data.copy_(torch.randn(p.shape, generator=random) * (2 / p[0].numel()) ** 0.5)
+
+
 def trained(label: str, recipe: Recipe) -> dict[str, Any]:
     """The weights after a training without BatchNorm, its history, and the labels that all processes saw, by step."""
     on = contract.Trials(labels.parse(label))
     method = on.fresh()
     without_batchnorm(method)
+    redraw(method)
     seen: dict[int, list[list[int]]] = {}
 
     def look(module: nn.Module, given: tuple[Any, ...]) -> None:
