@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import torch
 
-from ltbench import plan, runs, suite
+from ltbench import plan, runs, state, suite
 
 SUITE = """\
 data: {name: glyphs_lt, imbalance: 3, head: 20}
@@ -38,7 +38,7 @@ def main() -> None:
         path = here / "memory.yaml"
         path.write_text(SUITE.replace("SEEDS", str(list(range(-(-asked.runs // 5))))))
         made = plan.make(suite.read(str(path), []), here)
-        settings = runs.Settings(here / "results", here / "runs", here)
+        settings = state.Settings(here / "results", here / "runs", here)
         resident = []
         for number, spec in enumerate(list(made.runs.values())[: asked.runs], 1):
             record = runs.execute(spec, runs.parents_of(spec, made.runs), settings, lambda event: None)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ltbench import graph, machine, plan, runs, suite
+from ltbench import graph, live, machine, plan, runs, suite
 from ltbench.data.memory import Images
 from ltbench.data.spec import data_folder
 from ltbench.evaluate import evaluate
@@ -62,7 +62,7 @@ def main() -> None:
 def cost(spec: RunSpec, made: Plan, folder: Path, device: str, steps: int) -> tuple[float, float]:
     """(images a second in training, seconds of the whole run) of one run."""
     accelerator = machine.make_accelerator(device, spec.recipe.precision)
-    dataset = runs.on_device(spec, folder, str(accelerator.device))
+    dataset = live.on_device(spec, folder, str(accelerator.device))
     train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
     method = untrained(spec, made, train, accelerator)
     begun = time.perf_counter()
@@ -77,7 +77,7 @@ def cost(spec: RunSpec, made: Plan, folder: Path, device: str, steps: int) -> tu
 
 def untrained(spec: RunSpec, made: Plan, train: Images, accelerator: Accelerator) -> Method:
     """The run's method as it begins, on parents that were never trained: they cost as much."""
-    method = runs.construct(spec, train, accelerator)
+    method = live.construct(spec, train, accelerator)
     parents = runs.parents_of(spec, made.runs)
     method.parents = {
         role: untrained(parent, made, train, accelerator).requires_grad_(False).eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, Estimate
-from .record import write_atomically
+from .atomic import write_atomically
 from .writers import STYLES, booktabs, csv_value, latex, markdown_line, plain, visible_json
 
 HardNegative = Literal["to_many", "top_confusers", "confusers", "like_many"]

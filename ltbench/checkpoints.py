@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from . import manifest
+from .atomic import flush_folder, write_atomically
 from .manifest import MANIFEST, UNREADABLE, DamagedError
-from .record import flush_folder, write_atomically
 from .trainer import Progress
 
 KEPT = 2

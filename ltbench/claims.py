@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import runs
+from . import state
 from .leases import Holder, Leases
 from .plan import RunSpec
 from .record import Record
-from .runs import Settings
+from .state import Settings
 
 
 class Claims:
@@ -17,7 +17,7 @@ class Claims:
 
     def __init__(self, todo: Sequence[RunSpec], settings: Settings) -> None:
         self.settings, self.leases = settings, Leases()
-        self._lacking = {spec.key for spec in todo if runs.done(spec, settings)}  # done, but their weights are needed
+        self._lacking = {spec.key for spec in todo if state.done(spec, settings)}  # done, but their weights are needed
         self._before = {spec.key: _stamp(settings.record_path(spec)) for spec in todo}
 
     def take(self, spec: RunSpec, *workers: int) -> Holder | Record | None:
@@ -39,12 +39,12 @@ class Claims:
         return found
 
     def _done_by_others(self, spec: RunSpec) -> Record | None:
-        before = runs.done(spec, self.settings)
+        before = state.done(spec, self.settings)
         if before:
-            return None if spec.key in self._lacking and not runs.has_weights(spec, self.settings) else before
+            return None if spec.key in self._lacking and not state.has_weights(spec, self.settings) else before
         # what has failed in another runner's hands is not tried once more by each of the others
         changed = _stamp(self.settings.record_path(spec)) != self._before[spec.key]
-        return runs.latest(spec, self.settings) if changed else None
+        return state.latest(spec, self.settings) if changed else None
 
     def give_back(self, spec: RunSpec) -> None:
         """The run has ended, or is left to others."""

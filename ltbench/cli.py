@@ -21,7 +21,7 @@ from .reading import one_of as _one_of
 
 if TYPE_CHECKING:
     from .plan import Plan
-    from .runs import Settings
+    from .state import Settings
 
 app = typer.Typer(
     add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -92,11 +92,11 @@ def run(
     plan, folder = _plan(suite, sets, plugin, data)
     chosen = plan.chosen(only or [], _seed_list(seeds))
     from . import jobs as pool
-    from . import runs as carry
+    from . import state
     from .progress import Screen
 
-    settings = carry.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint, workers)
-    why = carry.outstanding(chosen, settings)
+    settings = state.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint, workers)
+    why = state.outstanding(chosen, settings)
     if dry_run:
         _print_plan(plan, chosen, why, "text")
         return
@@ -121,7 +121,7 @@ def run(
             _show_table(settings.results / plan.suite.name)
         except BrokenPipeError:
             _let_reader_go()
-    statuses = [ended.get(key) or _status_of(carry.done(spec, settings)) for key, spec in chosen.items()]
+    statuses = [ended.get(key) or _status_of(state.done(spec, settings)) for key, spec in chosen.items()]
     raise typer.Exit(0 if all(status == "complete" for status in statuses) else 1)
 
 
@@ -143,11 +143,11 @@ def plan_command(
 ) -> None:
     """The runs of a suite, why each is there, whether it is done, and its estimated cost."""
     plan, folder = _plan(suite, sets or [], plugin, data)
-    from . import runs as carry
+    from . import state
 
     chosen = plan.chosen(only or [], _seed_list(seeds))
-    settings = carry.Settings(results.resolve(), runs.resolve(), folder)
-    _print_plan(plan, chosen, carry.outstanding(chosen, settings), format, settings)
+    settings = state.Settings(results.resolve(), runs.resolve(), folder)
+    _print_plan(plan, chosen, state.outstanding(chosen, settings), format, settings)
 
 
 app.command()(table)

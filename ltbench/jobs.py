@@ -9,53 +9,27 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from accelerate.utils import gather_object
-
-from . import machine, runs
+from . import runs
 from .claims import Claims
 from .errors import LtbenchError, told
+from .events import Event, Report, by_others, elsewhere
 from .leases import Holder
+from .order import by_urgency, failed_parents, ready_among
 from .plan import RunSpec
-from .record import Record, Status
-from .runs import Event, Report, Settings
-from .trainer import Interrupted, check_divisible
+from .record import Status
+from .signals import EXIT, Signals
+from .state import Settings
+from .together import LOOK, carry_out_together
+from .worker import work
 
-EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}  # SIGUSR1: preempted, run again
-LOOK = 1.0  # seconds between two looks at a run that another runner is at
 # glibc gives large blocks back to the system at once and faults every page anew; kept, fp32 trains a sixth faster
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
-
-
-class Signals:
-    """Remembers the first SIGINT, SIGTERM or SIGUSR1; a second one ends this process at once."""
-
-    def __init__(self) -> None:
-        self.got: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.got is not None
-
-    @contextmanager
-    def caught(self) -> Iterator[Signals]:
-        """Within this, signals are remembered instead of obeyed."""
-        before = {number: signal.signal(number, self._note) for number in EXIT}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        if self.got is not None:
-            os._exit(EXIT[signal.Signals(number)])
-        self.got = number
 
 
 def carry_out(
@@ -74,11 +48,7 @@ def carry_out(
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1:
-        _check_batches(todo, world)
-        try:
-            return _here(todo, plan, settings, report, signals)
-        except Exception as error:  # in this process alone, perhaps
-            runs.end_process(told(error))
+        return carry_out_together(todo, plan, settings, world, report, signals)
     if not todo:
         return {}
     os.environ.update({key: os.environ.get(key, value) for key, value in MALLOC.items()})
@@ -87,110 +57,6 @@ def carry_out(
         return pool.run(min(jobs, len(todo)))
     finally:
         pool.close()
-
-
-def by_urgency(todo: Sequence[RunSpec]) -> list[RunSpec]:
-    """Seed after seed, and within one what the longest chain of epochs waits for first; parents before children."""
-    chain: dict[str, int] = {}
-    for spec in reversed(todo):  # children stand behind their parents
-        waiting = [chain[child.key] for child in todo if spec.key in {p.key for p in child.parents.values()}]
-        chain[spec.key] = spec.recipe.epochs + max(waiting, default=0)
-    # members of an ensemble have seeds of 1000 and more: they belong to the seed that asks for them
-    return sorted(todo, key=lambda spec: (spec.ref.seed % 1000, -chain[spec.key]))
-
-
-def _check_batches(todo: Sequence[RunSpec], world: int) -> None:
-    """Raises LtbenchError naming each run whose batch cannot be divided by that many processes."""
-    faults: dict[str, None] = {}
-    for spec in todo:
-        try:
-            if spec.recipe.epochs:
-                check_divisible(spec.recipe, world)
-        except LtbenchError as error:
-            faults[f"{spec.label}: {error}"] = None
-    if faults:
-        raise LtbenchError("\n".join(faults))
-
-
-def _here(
-    todo: Sequence[RunSpec], plan: Mapping[str, RunSpec], settings: Settings, report: Report, stop: Signals
-) -> dict[str, Status]:
-    """One after another in this process, which is one of several that train each run together.
-
-    The first process claims the runs, and the others do as it says.
-    """
-    machine.make_accelerator(settings.device, "fp32")  # the processes find each other
-    # another runner may have ended a run between two processes' looks at what is left
-    todo = [plan[key] for key in machine.agreed([spec.key for spec in todo])]
-    claims = Claims(todo, settings) if os.environ.get("RANK", "0") == "0" else None
-    ended: dict[str, Status] = {}
-    waiting, seen = list(todo), set[str]()
-    try:
-        while waiting:
-            if any(gather_object([bool(stop)])):  # one that was told to stop stops them all
-                break
-            for spec in _ready_among(waiting):
-                answer = machine.agreed(claims.take(spec) if claims else None)
-                if isinstance(answer, Holder):
-                    if spec.key not in seen:
-                        report(_elsewhere(spec, answer))
-                    seen.add(spec.key)
-                    continue
-                waiting.remove(spec)
-                if answer:
-                    ended[spec.key] = answer.status
-                    report(_by_others(spec, answer))
-                    break
-                failed = machine.agreed(_failed_parents(spec, plan, settings, ended) if claims else [])
-                if failed:
-                    reason = f"it starts from {failed[0]}, which is not complete"
-                    if claims:
-                        runs.give_up(spec, reason, settings)
-                    ended[spec.key] = "failed"
-                    report(Event(spec.key, "finished", f"failed: {reason}", status="failed"))
-                else:
-                    parents = runs.parents_of(spec, plan)
-                    ended[spec.key] = runs.execute(spec, parents, settings, report, lambda: bool(stop)).status
-                if claims:
-                    claims.give_back(spec)
-                break
-            else:  # others are at all of them
-                time.sleep(LOOK)
-    except Interrupted:
-        pass
-    finally:
-        if claims:
-            claims.close()
-    return ended
-
-
-def _failed_parents(
-    spec: RunSpec, plan: Mapping[str, RunSpec], settings: Settings, ended: Mapping[str, Status]
-) -> list[str]:
-    """The labels of the parents that are not complete: they ended otherwise, now or in an earlier command."""
-    status = {key: _status_of(plan[key], settings, ended) for key in {parent.key for parent in spec.parents.values()}}
-    return [parent.label for parent in spec.parents.values() if status[parent.key] != "complete"]
-
-
-def _status_of(spec: RunSpec, settings: Settings, ended: Mapping[str, Status]) -> Status:
-    """How a parent ended, now or in an earlier command."""
-    before = None if spec.key in ended else runs.done(spec, settings)
-    return before.status if before else ended.get(spec.key, "failed")
-
-
-def _ready_among(waiting: Sequence[RunSpec], begun: Sequence[RunSpec] = ()) -> list[RunSpec]:
-    """Those that start from nothing that waits or is under way."""
-    unfinished = {spec.key for spec in (*waiting, *begun)}
-    return [spec for spec in waiting if not unfinished & {parent.key for parent in spec.parents.values()}]
-
-
-def _elsewhere(spec: RunSpec, holder: Holder) -> Event:
-    return Event(spec.key, "elsewhere", f"another runner is at it: {holder}")
-
-
-def _by_others(spec: RunSpec, found: Record) -> Event:
-    reason = f": {found.reason}" if found.reason else ""
-    return Event(spec.key, "finished", f"{found.status}{reason} (by another runner)", status=found.status)
 
 
 @dataclass
@@ -252,7 +118,7 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         arguments = (theirs, self.settings, tuple(self.plugins), number)
-        process = context.Process(target=_work, args=arguments)  # no daemon: it may start processes that read files
+        process = context.Process(target=work, args=arguments)  # no daemon: it may start processes that read files
         # Blocked until the worker ignores them: a terminal's Ctrl-C also reaches one that is still importing torch.
         # The tracker comes first, since starting it unblocks them.
         multiprocessing.resource_tracker.ensure_running()
@@ -266,12 +132,12 @@ class _Pool:
         """Give each idle worker the first waiting run whose parents are ready and which no other runner is at."""
         for worker in self.workers:
             while not (worker.spec or worker.told or self.signals):
-                ready = _ready_among(self.waiting, [other.spec for other in self.workers if other.spec])
+                ready = ready_among(self.waiting, [other.spec for other in self.workers if other.spec])
                 spec = next((spec for spec in ready if self._claimed(spec, worker)), None)
                 if spec is None:
                     break
                 self.waiting.remove(spec)
-                failed = _failed_parents(spec, self.plan, self.settings, self.ended)
+                failed = failed_parents(spec, self.plan, self.settings, self.ended)
                 if failed:
                     self._give_up(spec, f"it starts from {failed[0]}, which is not complete")
                     continue
@@ -291,12 +157,12 @@ class _Pool:
             return False
         if isinstance(answer, Holder):
             if spec.key not in self.looked:
-                self.report(_elsewhere(spec, answer))
+                self.report(elsewhere(spec, answer))
             self.looked[spec.key] = time.monotonic()
         elif answer:
             self.waiting.remove(spec)
             self.ended[spec.key] = answer.status
-            self.report(_by_others(spec, answer))
+            self.report(by_others(spec, answer))
         return answer is None
 
     def _stop_what_is_lost(self) -> None:
@@ -367,51 +233,3 @@ def oom_kills() -> int:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
         return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
     return 0
-
-
-def _work(pipe: Connection, settings: Settings, plugins: Sequence[str], number: int) -> None:
-    """A worker's life: take a run, carry it out, until the pipe closes."""
-    for each in EXIT:
-        signal.signal(each, signal.SIG_IGN)  # a terminal signals the whole group; the parent tells what to do
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, EXIT)
-    _take_device(settings.device, number)
-    from . import registry
-
-    for plugin in plugins:
-        registry.load_plugin(plugin)
-    while True:
-        try:
-            task = pipe.recv()
-        except (EOFError, OSError):
-            return
-        if task is None:
-            return
-        spec, parents = task
-        try:
-            status = runs.execute(spec, parents, settings, _teller(pipe), pipe.poll).status
-        except Interrupted:
-            status = None
-        except LtbenchError as error:  # the record that is there could not be read
-            status = "failed"
-            pipe.send(Event(spec.key, "finished", f"failed: {error}", status="failed"))
-        pipe.send((spec.key, status))
-
-
-def _teller(pipe: Connection) -> Callable[[Event], None]:
-    """Sends events to the parent; where it is gone, stops the run so that no orphan trains on."""
-
-    def tell(event: Event) -> None:
-        try:
-            pipe.send(event)
-        except OSError:
-            raise Interrupted from None
-
-    return tell
-
-
-def _take_device(device: str, number: int) -> None:
-    import torch
-
-    torch.set_num_threads(1)  # two runs of one thread each beat one run of two
-    if device == "cuda":
-        torch.cuda.set_device(number % torch.cuda.device_count())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .data.transforms import Look
     from .plan import Plan, RunSpec
     from .record import Row
-    from .runs import Settings
+    from .state import Settings
     from .suite import Suite
 
 KINDS = ("methods", "datasets", "backbones", "suites")
@@ -197,7 +197,7 @@ def plan_items(
     plan: Plan, chosen: Mapping[str, RunSpec], why: Mapping[str, str], settings: Settings | None
 ) -> list[dict[str, Any]]:
     """The chosen runs, as plain data; seconds are estimated from the records that are there, None without any."""
-    from .runs import done
+    from .state import done
 
     costs = _costs(chosen) if settings else {}
     records = {key: done(spec, settings) for key, spec in chosen.items()} if settings else {}
@@ -219,11 +219,11 @@ def plan_items(
 
 def _state(spec: RunSpec, why: str | None, settings: Settings | None) -> tuple[str, str]:
     """(done, diverged, running, partial, failed, oom or why it is to be carried out; the reason)."""
-    from . import checkpoints, leases, runs
+    from . import checkpoints, leases, state
 
     if settings is None:
         return why or "done", ""
-    record, folder = runs.latest(spec, settings), settings.folder(spec)
+    record, folder = state.latest(spec, settings), settings.folder(spec)
     if why is None:
         return (record.status, record.reason) if record and record.status != "complete" else ("done", "")
     held = [lease.holder for lease in leases.find(folder) if lease.holder.lives() is not False]

@@ -36,17 +36,25 @@ def agreed(value: T) -> T:
     return box[0]
 
 
+def origin(device: str) -> dict[str, Any]:
+    """What the bits of a training depend on besides its key; device is cpu, cuda or mps."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"{device}: {cpu_name()}",
+        "threads": torch.get_num_threads(),
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "torch": versions()["torch"],
+        **dict(zip(("commit", "clean"), commit(), strict=True)),
+    }
+
+
 def facts(device: str) -> dict[str, Any]:
     """What a record's volatile part says of the machine: cpu, cuda or mps is what the run was on."""
     cuda = device == "cuda"
     return {
         "peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_memory_mb(),
         "host": platform.node(),
-        "device": torch.cuda.get_device_name() if cuda else f"{device}: {cpu_name()}",
-        "threads": torch.get_num_threads(),
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
         "versions": versions(),
-        **dict(zip(("commit", "clean"), commit(), strict=True)),
+        **{name: value for name, value in origin(device).items() if name != "torch"},
     }
 
 

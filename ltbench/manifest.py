@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .record import write_atomically
+from .atomic import write_atomically
 
 MANIFEST = "manifest.json"  # {"key": ..., "sha256": {file: hash}}
 _FILE = re.compile(r"[a-z]+\.(safetensors|json)")

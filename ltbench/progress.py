@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .events import Event
 from .plan import RunSpec
-from .runs import Event
 
 
 class Screen:

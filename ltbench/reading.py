@@ -57,7 +57,7 @@ def table(
     else:
         text = writers.render(board, format, options)
     if out:
-        from .record import write_atomically
+        from .atomic import write_atomically
 
         write_atomically(out, text)
     elif text:
@@ -107,7 +107,7 @@ def report(
 ) -> None:
     """Leaderboard, figures and runs as one self-contained HTML page."""
     from . import report as page
-    from .record import write_atomically
+    from .atomic import write_atomically
 
     if out.is_dir():
         raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")

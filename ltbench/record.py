@@ -6,11 +6,8 @@ The fixed part (all fields but `volatile` and `sha256`) is the same on every rep
 from __future__ import annotations
 
 import base64
-import contextlib
 import gc
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from .atomic import write_atomically
 from .errors import LtbenchError
 from .keys import Identity, digest, has_digest, stem
 
@@ -103,8 +101,21 @@ class HeadNorms(_Part):
     biases: tuple[float, ...]
 
 
+class Stretch(_Part):
+    """Steps of a run that were trained elsewhere, or by other code, before it was taken up again."""
+
+    first: int
+    until: int  # the step at which it was taken up
+    device: str = "unknown"
+    threads: int = 0
+    world_size: int = 1
+    torch: str = ""
+    commit: str = ""
+    clean: bool = False
+
+
 class Volatile(_Part):
-    """What may differ between two equal runs."""
+    """What may differ between two equal runs; of a run that was taken up again, device and commit of its last part."""
 
     seconds: float = 0.0
     images_per_second: float = 0.0
@@ -118,6 +129,7 @@ class Volatile(_Part):
     clean: bool = False
     started: str = ""  # UTC, ISO 8601
     finished: str = ""
+    earlier: tuple[Stretch, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -224,37 +236,11 @@ def _raw(text: str) -> np.ndarray:
 def write(record: Record, folder: Path) -> Path:
     """Write folder/<stem>.json by rename, so that it is there whole or not at all. Raises OSError."""
     fixed = record.fixed()
-    body = {**fixed, "volatile": record.volatile.model_dump(mode="json"), "sha256": digest(fixed)}
+    stayed = set() if record.volatile.earlier else {"earlier"}
+    body = {**fixed, "volatile": record.volatile.model_dump(mode="json", exclude=stayed), "sha256": digest(fixed)}
     path = folder / f"{record.stem}.json"
     write_atomically(path, json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text beside path, flush it to the disk, rename it into place. Raises OSError, leaving no stump."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private; a record is meant to be shared
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    flush_folder(path.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can flush a folder."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def read(path: Path) -> Record:

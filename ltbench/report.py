@@ -13,7 +13,7 @@ from typing import Any
 from . import __version__, blocks, figures, scores, svg, tables
 from .blocks import Block, Entry
 from .columns import Column, chosen_columns, is_bold, title
-from .record import Record
+from .record import Record, Stretch, Volatile
 from .writers import plain
 
 MOST_FIGURES = 24  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
@@ -227,9 +227,9 @@ def _figures_of(run: Record) -> Iterator[tuple[str, str]]:
 
 def _environment_of(run: Record) -> list[tuple[str, str, bool]]:
     v = run.volatile
-    commit = f"{v.commit}{'' if v.clean else ', with changes that are not committed'}" if v.commit else "unknown"
     told = [
-        ("commit", commit), ("device", v.device), ("host", v.host),
+        *((f"steps {s.first} to {s.until - 1}", _origin(s)) for s in v.earlier),
+        ("commit", _commit(v)), ("device", v.device), ("host", v.host),
         ("threads", str(v.threads) if v.threads else ""), ("processes", str(v.world_size)),
         ("versions", ", ".join(f"{name} {number}" for name, number in v.versions.items())),
         ("training", f"{v.seconds / 60:.1f} min, {v.images_per_second:.0f} images/s" if v.seconds else ""),
@@ -237,6 +237,17 @@ def _environment_of(run: Record) -> list[tuple[str, str, bool]]:
         ("started", v.started), ("finished", v.finished),
     ]  # fmt: skip
     return [(name, value, False) for name, value in told if value]
+
+
+def _commit(made: Volatile | Stretch) -> str:
+    return f"{made.commit}{'' if made.clean else ', with changes that are not committed'}" if made.commit else "unknown"
+
+
+def _origin(made: Stretch) -> str:
+    """Where the earlier steps of a run that was taken up again were trained."""
+    torch = f", torch {made.torch}" if made.torch else ""
+    processes = f", {made.world_size} processes" if made.world_size > 1 else ""
+    return f"{made.device}{torch}{processes}, commit {_commit(made)}"
 
 
 def _plain(value: Any) -> str:

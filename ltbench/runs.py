@@ -9,104 +9,31 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache, partial
-from pathlib import Path
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from . import backbones, checkpoints, machine, registry
+from . import checkpoints, machine, registry
 from . import record as records
-from .data.dataset import Dataset, open_dataset
 from .data.draws import seed_of
 from .data.streams import Data
-from .data.transforms import Look, look_of
 from .errors import LtbenchError, told
 from .evaluate import Evaluation, evaluate
+from .events import Event, Report
 from .graph import make_tape
 from .heads import LinearHead
-from .method import Method, Problem
+from .live import construct, on_device
+from .method import Method
 from .plan import RunSpec
 from .record import Record, Status
+from .state import Settings, done, latest
 from .trainer import DivergedError, Fit, Interrupted, Progress
 
 AGREED = ("complete", "diverged")  # what processes that train together all find, or none
 TOGETHER = 8  # steps after which processes that train together ask each other whether to stop
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where a run's files lie and how it is carried out; nothing here may change its numbers on one machine."""
-
-    results: Path
-    runs: Path
-    data: Path
-    device: str = "cpu"  # cpu, cuda or mps
-    checkpoint: float = 60.0  # seconds between checkpoints; 0 is every step
-    workers: int | None = None  # processes that read files beside each run; None: as many as suit
-
-    def record_path(self, spec: RunSpec) -> Path:
-        """The file of a run's record."""
-        return self.results / spec.suite / f"{spec.stem}.json"
-
-    def folder(self, spec: RunSpec) -> Path:
-        """The folder of a run's checkpoints, weights, logits and log."""
-        return self.runs / spec.stem
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that a run tells while it goes on; progress screens and logs are made of these."""
-
-    key: str
-    kind: str  # elsewhere, started, resumed, noted, epoch, evaluating, interrupted, finished
-    text: str  # one plain line
-    epoch: int = 0  # epochs done
-    epochs: int = 0
-    rate: float = 0.0  # images a second
-    terms: Mapping[str, float] = field(default_factory=dict)
-    status: Status | None = None
-
-
-Report = Callable[[Event], None]
-
-
-def latest(spec: RunSpec, settings: Settings) -> Record | None:
-    """The record of a run, however it ended. Raises LtbenchError where the record there is damaged."""
-    path = settings.record_path(spec)
-    try:
-        return records.read(path) if path.is_file() else None
-    except LtbenchError as error:
-        raise LtbenchError(f"{error}; `ltbench doctor {settings.results} --fix` puts it aside") from None
-
-
-def done(spec: RunSpec, settings: Settings) -> Record | None:
-    """The record of a run that need not be run again. Raises LtbenchError where the record there is damaged."""
-    found = latest(spec, settings)
-    return found if found and found.key == spec.key and found.status in records.FINAL else None
-
-
-def has_weights(spec: RunSpec, settings: Settings) -> bool:
-    """Whether a finished run's weights are there, whole, for its children."""
-    return checkpoints.load_final(settings.folder(spec), spec.key, "weights") is not None
-
-
-def outstanding(chosen: Mapping[str, RunSpec], settings: Settings) -> dict[str, str]:
-    """key -> why it must be carried out, parents first: no final record yet, or weights that a child lacks."""
-    todo: dict[str, str] = {}
-    lacking: set[str] = set()
-    for key, spec in reversed(list(chosen.items())):
-        before = done(spec, settings)
-        if before is None:
-            todo[key] = "not done"
-        elif key in lacking and before.status == "complete" and not has_weights(spec, settings):
-            todo[key] = "done, but its weights are needed and absent"
-        else:
-            continue
-        lacking |= {parent.key for parent in spec.parents.values()}
-    return {key: todo[key] for key in chosen if key in todo}
 
 
 def parents_of(spec: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
@@ -240,6 +167,7 @@ class _Run:
         """Train and evaluate; the fields of the record that come of it."""
         spec = self.spec
         self.tell("started", f"start {spec.label} seed {spec.ref.seed}")
+        self._check_again()
         accelerator = machine.make_accelerator(self.settings.device, spec.recipe.precision)
         if accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -259,6 +187,23 @@ class _Run:
             checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
         return self._results(method, outcome, len(dataset.classes))
 
+    def _check_again(self) -> None:
+        """Raises LtbenchError where a complete run, trained again for its weights, would contradict its record."""
+        before = done(self.spec, self.settings)
+        if before is None or before.status != "complete":
+            return
+        here = machine.origin(self.settings.device)
+        there = {**before.volatile.model_dump(), "torch": before.volatile.versions.get("torch")}
+        other = [
+            name for name in ("device", "threads", "world_size", "torch") if there[name] and there[name] != here[name]
+        ]
+        if other:
+            was = ", ".join(f"{name} {there[name]}, here {here[name]}" for name in other)
+            raise LtbenchError(
+                f"its weights are absent, and trained again here they would contradict its record ({was}): copy "
+                f"{self.folder} from where it was made, or delete {self.settings.record_path(self.spec)}"
+            )
+
     def _fit(self, method: Method, train: Data, accelerator: Accelerator) -> None:
         spec = self.spec
         saved = checkpoints.load(self.folder, spec.key) if spec.recipe.epochs else None
@@ -273,6 +218,7 @@ class _Run:
                 optimizer_state = checkpoints.part(tensors, "optimizer")
                 average_state = checkpoints.part(tensors, "average")
                 self.tell("resumed", f"resumed at step {self.progress.step}", epoch=len(self.progress.history))
+        self._sign()
         device = accelerator.device
         self.progress.sums = {name: value.to(device) for name, value in self.progress.sums.items()}
         self._saved_at = time.monotonic()
@@ -281,6 +227,15 @@ class _Run:
             make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
         )  # fmt: skip
         fit.run()
+
+    def _sign(self) -> None:
+        """Put down in the progress where its steps from here on are trained."""
+        origins, step = self.progress.origins, self.progress.step
+        if step and not origins:  # a checkpoint that does not say
+            origins.append({"first": 0})
+        here = machine.origin(self.settings.device)
+        if not origins or here != {name: value for name, value in origins[-1].items() if name != "first"}:
+            origins.append({"first": step, **here})
 
     def _note(self, text: str) -> None:
         """A line for the log and the record."""
@@ -342,6 +297,7 @@ class _Run:
             "seconds": self.progress.seconds,
             "images_per_second": self.images / self.seconds if self.seconds else 0.0,
             **machine.facts(self.settings.device),
+            "earlier": [{**origin, "until": after["first"]} for origin, after in pairwise(self.progress.origins)],
             "notes": self.notes,
         }
 
@@ -388,28 +344,3 @@ class _Run:
 def _numbers(record: Record) -> dict[str, Any]:
     """What two runs of one key must agree in."""
     return record.model_dump(include={"right", "predictions", "history", "members", "per_image", "calibration"})
-
-
-def construct(spec: RunSpec, train: Data, accelerator: Accelerator) -> Method:
-    """The run's method, untrained, on the device; its weights are drawn from torch's global generator."""
-    device = accelerator.device
-    problem = Problem(train.counts.cpu(), train.size, partial(backbones.build, spec.net, train.size))
-    method = registry.get(spec.ref.method)(problem, **spec.ref.options)
-    return method.to(device).to(memory_format=torch.channels_last)
-
-
-@lru_cache(maxsize=4)  # a suite of many draws has more sets than a device may hold
-def _opened(data: Any, folder: Path, device: str, look: Look | None = None, workers: int | None = None) -> Dataset:
-    return open_dataset(data, folder).seen(look, workers).to(torch.device(device), workers)
-
-
-def on_device(spec: RunSpec, folder: Path, device: str, workers: int | None = None) -> Dataset:
-    """The run's data on that device, as its recipe looks at them, read once a process.
-
-    Raises LtbenchError where they are not what the plan saw, or a file that must be decoded now cannot be read.
-    """
-    listed = open_dataset(spec.data, folder)
-    if listed.fingerprints != spec.identity.fingerprints:
-        raise LtbenchError(f"{spec.data.label} has changed since the plan was made: its fingerprints differ")
-    look = look_of(spec.data, listed.train.size, spec.recipe)
-    return _opened(spec.data, folder, device, look, workers) if look else _opened(spec.data, folder, device)

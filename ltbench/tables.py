@@ -13,7 +13,7 @@ from . import record as records
 from .columns import COLUMNS
 from .data.spec import IN_FILES
 from .errors import LtbenchError, unknown
-from .record import PlanFile, Record, Row
+from .record import PlanFile, Record, Row, Stretch, Volatile
 from .rescore import adjusted, logits_of
 from .schema import Adjusted, Status, TableRow
 from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, is_resampled, summary
@@ -138,8 +138,8 @@ class _Suite:
             "macs_used": _mean(r.macs_used for r in runs.values()),
             "images_per_second": _mean(r.volatile.images_per_second for r in runs.values()),
             "seconds": _mean(r.volatile.seconds for r in runs.values()),
-            "commits": sorted({_commit(r) for r in runs.values()}),
-            "devices": sorted({r.volatile.device for r in runs.values()}),
+            "commits": sorted({_commit(made) for r in runs.values() for made in _origins(r)}),
+            "devices": sorted({made.device for r in runs.values() for made in _origins(r)}),
             "groups": list(self.options.groups or first.data.groups) if first else None,
             "fingerprints": _prints(list(runs.values())) if first else None,
             "reported": published.beside(
@@ -201,8 +201,13 @@ def _prints(runs: Sequence[Record]) -> dict[str, str]:
     }
 
 
-def _commit(record: Record) -> str:
-    return record.volatile.commit[:10] + ("" if record.volatile.clean else "+") if record.volatile.commit else "unknown"
+def _origins(record: Record) -> list[Volatile | Stretch]:
+    """Where a run was trained: in one place, or in several where it was taken up again elsewhere."""
+    return [record.volatile, *record.volatile.earlier]
+
+
+def _commit(made: Volatile | Stretch) -> str:
+    return made.commit[:10] + ("" if made.clean else "+") if made.commit else "unknown"
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -40,6 +40,7 @@ class Progress:
     bad: int = -1  # the first step of this epoch whose loss or gradient was not finite
     history: list[dict[str, Any]] = field(default_factory=list)  # {epoch, lr, terms} of each finished epoch
     seconds: float = 0.0  # spent training, over all processes that carried this run
+    origins: list[dict[str, Any]] = field(default_factory=list)  # {first, ...}: where the steps from first on were made
 
 
 @dataclass

@@ -16,7 +16,7 @@ import torch
 import victims
 import warm
 
-from ltbench import registry, runs
+from ltbench import live, registry
 from ltbench.data import glyphs
 
 
@@ -57,10 +57,10 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def few_test_images() -> Iterator[None]:
     """Two test images a class, where evaluation is not what is looked at: it would take most of the time."""
-    opened = runs._opened
+    opened = live._opened
     victims.few_test_images()
     yield
-    runs._opened = opened
+    live._opened = opened
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 from make_records import DONE, VOLATILE, make, row, write
 from test_hostile import HOSTILE
 
-from ltbench.record import Epoch, HeadNorms, Parent, PerImage
+from ltbench.record import Epoch, HeadNorms, Parent, PerImage, Stretch
 
 
 def hostile_suite(folder: Path) -> Path:
@@ -21,7 +21,14 @@ def hostile_suite(folder: Path) -> Path:
             "parents": {name: Parent(key="0" * 64, label=name)},
             "source": name,
             "volatile": VOLATILE.model_copy(
-                update={"host": name, "device": name, "commit": name, "versions": {name: name}, "notes": (name,)}
+                update={
+                    "host": name,
+                    "device": name,
+                    "commit": name,
+                    "versions": {name: name},
+                    "notes": (name,),
+                    "earlier": (Stretch(first=0, until=1, device=name, torch=name, commit=name),),
+                }
             ),
         }
         if i < 2:

@@ -10,7 +10,7 @@ import calls
 import pytest
 import tiny
 
-from ltbench import checkpoints, record, runs
+from ltbench import checkpoints, record, runs, state
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.epochs=1", "recipe.batch_size=32")
@@ -48,7 +48,7 @@ def test_a_disk_that_ends_at_some_byte_fails_the_run_and_the_same_run_recovers(t
     assert "File too large" in got.reason and str(tmp_path) in got.reason
     assert "tensors.safetensors: " in got.reason and "MiB needed" in got.reason and "MiB free" in got.reason
     only_whole(tmp_path)
-    assert list(runs.outstanding({spec.key: spec}, where)) == [spec.key], "no stump is taken for a complete run"
+    assert list(state.outstanding({spec.key: spec}, where)) == [spec.key], "no stump is taken for a complete run"
     again = runs.execute(spec, {}, where, lambda event: None)
     assert again.status == "complete" and again.fixed() == expected
     assert record.read(where.record_path(spec)) == again

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import checkpoints, record, registry, runs
+from ltbench import checkpoints, record, registry, runs, state
 from ltbench.trainer import Interrupted
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
@@ -110,7 +110,7 @@ def test_a_diverged_seed_is_shown_and_never_averaged(tmp_path, glyph_cache, pois
     bad = runs.execute(second, {}, where, lambda event: None)
     record.write_plan(made.file(), where.record_path(first).parent)
     assert (good.status, bad.status) == ("complete", "diverged")
-    assert not runs.outstanding(made.runs, where), "it is final"
+    assert not state.outstanding(made.runs, where), "it is final"
     (row,) = json.loads(calls.ltbench(capsys, "table", where.results, "--format", "json").out)
     assert (row["n"], row["asked"], row["seeds"], row["status"]) == (1, 2, [0], "partial")
     assert row["top1"]["mean"] == pytest.approx(100 * sum(good.right) / sum(good.total))

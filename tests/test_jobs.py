@@ -2,7 +2,8 @@
 
 import tiny
 
-from ltbench.jobs import _here, by_urgency
+from ltbench.order import by_urgency
+from ltbench.together import one_by_one
 
 
 def labels(specs):
@@ -37,5 +38,6 @@ def test_several_processes_that_were_told_to_stop_begin_no_run(tmp_path, glyph_c
     """Not even one without epochs, which looks at no signal."""
     made = tiny.make(tmp_path, glyph_cache, "ce")
     told = []
-    assert _here(list(made.runs.values()), made.runs, tiny.settings(tmp_path, glyph_cache), told.append, True) == {}
+    settings = tiny.settings(tmp_path, glyph_cache)
+    assert one_by_one(list(made.runs.values()), made.runs, settings, told.append, True) == {}
     assert not told

@@ -367,6 +367,6 @@ def test_another_seed_or_version_or_protocol_is_another_key(keys_of, monkeypatch
 
 
 def test_how_a_run_is_carried_out_is_no_part_of_what_is_hashed():
-    from ltbench.runs import Settings
+    from ltbench.state import Settings
 
     assert not {field.name for field in dataclasses.fields(Settings)} & {f.name for f in dataclasses.fields(Identity)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ltbench import plan, record, registry, runs, suite
+from ltbench import plan, record, registry, runs, state, suite
 from ltbench.errors import LtbenchError
 
 ENSEMBLE = '''\
@@ -385,7 +385,7 @@ def test_a_mistake_in_set_is_said(tmp_path, glyph_cache, text, message):
 
 def test_what_is_not_done_is_outstanding_parents_first(tmp_path, glyph_cache):
     made, where = tiny.make(tmp_path, glyph_cache, "ce, crt"), tiny.settings(tmp_path, glyph_cache)
-    assert list(runs.outstanding(made.runs, where)) == list(made.runs)
+    assert list(state.outstanding(made.runs, where)) == list(made.runs)
     for status, again in (
         ("failed", True),
         ("oom", True),
@@ -397,7 +397,7 @@ def test_what_is_not_done_is_outstanding_parents_first(tmp_path, glyph_cache):
         zeros = (0,) * len(ce.counts)
         done = runs.describe(ce).model_copy(update={"status": status, "right": zeros, "total": zeros})
         record.write(done, where.record_path(ce).parent)
-        assert (ce.key in runs.outstanding({ce.key: ce}, where)) == again, status
+        assert (ce.key in state.outstanding({ce.key: ce}, where)) == again, status
 
 
 def test_what_an_entry_overrides_wins_over_what_its_method_sets(tmp_path, glyph_cache):

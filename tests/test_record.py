@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltbench import keys, record
+from ltbench import atomic, keys, record
 from ltbench.errors import LtbenchError
 from ltbench.keys import digest
 
@@ -176,7 +176,7 @@ def test_a_failed_write_leaves_no_stump_and_what_was_there(tmp_path, monkeypatch
         path.write_text(before)
     monkeypatch.setattr(os, call, failing)
     with pytest.raises(OSError, match="No space left"):
-        record.write_atomically(path, "the new text")
+        atomic.write_atomically(path, "the new text")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == ({"x.json": before} if before else {})
 
 
@@ -186,7 +186,7 @@ def test_an_interrupt_in_the_write_leaves_no_stump(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        record.write_atomically(tmp_path / "x.json", "text")
+        atomic.write_atomically(tmp_path / "x.json", "text")
     assert not list(tmp_path.iterdir())
 
 
@@ -195,7 +195,7 @@ def test_the_text_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     for name in ("fsync", "replace"):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (calls.append(name), real(*given)))
-    record.write_atomically(tmp_path / "deep" / "x.json", "Grüße\n")
+    atomic.write_atomically(tmp_path / "deep" / "x.json", "Grüße\n")
     assert calls == ["fsync", "replace", "fsync"], "the file, its name, and the folder that holds the name"
     assert (tmp_path / "deep" / "x.json").read_bytes() == "Grüße\n".encode()
 

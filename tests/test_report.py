@@ -21,6 +21,7 @@ from rich_records import METHODS, drawn, suite
 from test_hostile import HOSTILE
 
 from ltbench import figures, report, svg
+from ltbench.record import Stretch, Volatile
 from ltbench.writers import plain
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +121,15 @@ def test_a_value_of_a_recipe_that_is_not_the_suites_is_marked(tmp_path):
     one = make("ce", 0, recipe={"epochs": 7, "lr": 0.1}, suite_recipe={"epochs": 2, "lr": 0.1})
     page, _ = report.render(write(tmp_path, [row([one])], [one]), NOWHERE)
     assert re.findall(r'<div class="marked"><dt><bdi>(.*?)</bdi></dt><dd><bdi>(.*?)</bdi>', page) == [("epochs", "7")]
+
+
+def test_a_run_that_was_taken_up_elsewhere_says_which_steps_were_trained_where(tmp_path):
+    part = Stretch(
+        first=0, until=7, device="cpu: another chip", torch="2.11", world_size=2, commit="b" * 40, clean=True
+    )
+    one = make("ce", volatile=Volatile(device="cpu: a chip", commit="a" * 40, earlier=(part,)))
+    page = Page(report.render(write(tmp_path, [row([one])], [one]), NOWHERE)[0]).text
+    assert f"steps 0 to 6cpu: another chip, torch 2.11, 2 processes, commit {'b' * 40}" in re.sub(r"\s*\n\s*", "", page)
 
 
 def test_blocks_are_not_ranked_together(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import Prediction, checkpoints, record, registry, runs
+from ltbench import Prediction, checkpoints, machine, record, registry, runs, state
 from ltbench.errors import LtbenchError
 from ltbench.trainer import Interrupted
 
@@ -73,9 +73,9 @@ def test_a_record_without_weights_is_trained_again_for_a_child_and_must_agree(tm
     where = tiny.settings(tmp_path, glyph_cache)
     ce, tau = made.runs.values()
     runs.execute(ce, {}, where, lambda event: None)
-    assert runs.outstanding(made.runs, where) == {tau.key: "not done"}
+    assert state.outstanding(made.runs, where) == {tau.key: "not done"}
     (where.folder(ce) / "weights.safetensors").write_bytes(b"damaged")
-    assert list(runs.outstanding(made.runs, where)) == [ce.key, tau.key]
+    assert list(state.outstanding(made.runs, where)) == [ce.key, tau.key]
     before = where.record_path(ce).read_bytes()
     assert runs.execute(ce, {}, where, lambda event: None).status == "complete"
     assert where.record_path(ce).read_bytes() == before, "the first record stands"
@@ -101,7 +101,7 @@ def test_what_goes_wrong_in_a_run_is_its_status_and_reason(tmp_path, glyph_cache
     made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
     (got,) = tiny.carry_out(made, where).values()
     assert got.status == status and str(error) in got.reason
-    assert list(runs.outstanding(made.runs, where)), "failed and oom runs are run again"
+    assert list(state.outstanding(made.runs, where)), "failed and oom runs are run again"
 
 
 @pytest.mark.parametrize(("first", "value"), [(0, "nan"), (3, "inf"), (7, "nan")])
@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_finite_reaches_no_weight_and_is_named(tmp_path, glyp
     (got,) = tiny.carry_out(made, where).values()
     assert got.status == "diverged" and f"extra was not finite at step {first}" in got.reason
     assert all(torch.isfinite(p).all() for p in seen[-1].parameters()), "the update was not masked"
-    assert not runs.outstanding(made.runs, where), "a diverged run is final"
+    assert not state.outstanding(made.runs, where), "a diverged run is final"
 
 
 def test_data_that_changed_since_the_plan_are_refused(tmp_path, glyph_cache):
@@ -140,7 +140,7 @@ def test_a_damaged_record_is_no_reason_to_train_in_silence(tmp_path, glyph_cache
     where.record_path(spec).parent.mkdir(parents=True)
     where.record_path(spec).write_text("{}")
     with pytest.raises(LtbenchError, match="not a record"):
-        runs.done(spec, where)
+        state.done(spec, where)
 
 
 def test_giving_up_a_run_leaves_its_complete_record_alone(tmp_path, glyph_cache):
@@ -160,7 +160,68 @@ def test_a_retrained_parent_that_contradicts_its_record_gives_no_weights(tmp_pat
     record.write(other, where.record_path(ce).parent)
     again = runs.execute(ce, {}, where, lambda event: None)
     assert again.status == "failed" and "contradicts" in again.reason
-    assert not runs.has_weights(ce, where), "a child must not start from them with the next command"
+    assert not state.has_weights(ce, where), "a child must not start from them with the next command"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"device": "cpu: another chip"}, "device cpu: another chip, here cpu: "),
+        ({"threads": 64}, "threads 64, here "),
+        ({"world_size": 2}, "world_size 2, here 1"),
+        ({"versions": {"torch": "0.1"}}, "torch 0.1, here "),
+    ],
+)
+def test_a_run_that_was_made_elsewhere_is_not_trained_again_for_its_weights(tmp_path, glyph_cache, changed, said):
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    ce, _ = made.runs.values()
+    got = runs.execute(ce, {}, where, lambda event: None)
+    elsewhere = got.model_copy(update={"volatile": got.volatile.model_copy(update=changed)})
+    record.write(elsewhere, where.record_path(ce).parent)
+    before, told = where.record_path(ce).read_bytes(), []
+    checkpoints.forget_final(where.folder(ce))
+    again = runs.execute(ce, {}, where, told.append)
+    assert again.status == "failed" and said in again.reason and str(where.folder(ce)) in again.reason
+    assert "epoch" not in {event.kind for event in told}, "hours of training are what it is for"
+    assert where.record_path(ce).read_bytes() == before
+
+
+def test_a_run_that_is_taken_up_elsewhere_says_what_was_trained_where(tmp_path, glyph_cache, monkeypatch):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    where, real = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), machine.origin
+
+    def go_on(commit: str, steps: int) -> record.Record:
+        monkeypatch.setattr(machine, "origin", lambda device: real(device) | {"commit": commit, "clean": True})
+        calls = iter(range(1000))
+        return runs.execute(spec, {}, where, lambda event: None, stop=lambda: next(calls) == steps)
+
+    for commit, steps in (("a" * 40, 1), ("a" * 40, 0), ("b" * 40, 2)):
+        with pytest.raises(Interrupted):
+            go_on(commit, steps)
+    got = go_on("c" * 40, 999)
+    assert [(s.first, s.until, s.commit) for s in got.volatile.earlier] == [(0, 3, "a" * 40), (3, 6, "b" * 40)]
+    assert got.volatile.commit == "c" * 40 and got.volatile.earlier[0].device == got.volatile.device
+    assert record.read(where.record_path(spec)) == got
+
+
+def test_a_checkpoint_that_does_not_say_where_it_was_made_is_of_an_unknown_place(tmp_path, glyph_cache):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    where, calls = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), iter(range(1000))
+    with pytest.raises(Interrupted):
+        runs.execute(spec, {}, where, lambda event: None, stop=lambda: next(calls) == 1)
+    progress, tensors, _ = checkpoints.load(where.folder(spec), spec.key)
+    progress.origins = []
+    checkpoints.save(where.folder(spec), spec.key, progress, tensors)
+    (earlier,) = runs.execute(spec, {}, where, lambda event: None).volatile.earlier
+    assert (earlier.first, earlier.until, earlier.device, earlier.commit) == (0, 2, "unknown", "")
+
+
+def test_a_run_that_stayed_in_one_place_has_no_earlier_part(tmp_path, glyph_cache):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    where, calls = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), iter(range(1000))
+    with pytest.raises(Interrupted):
+        runs.execute(spec, {}, where, lambda event: None, stop=lambda: next(calls) == 1)
+    assert runs.execute(spec, {}, where, lambda event: None).volatile.earlier == ()
 
 
 def test_a_comment_in_a_method_is_no_contradiction(tmp_path, glyph_cache):
@@ -176,7 +237,7 @@ def test_a_diverged_parent_is_not_trained_again_for_its_child(tmp_path, glyph_ca
     ce, tau = made.runs.values()
     diverged = runs.describe(ce).model_copy(update={"status": "diverged", "reason": "ce was not finite"})
     record.write(diverged, where.record_path(ce).parent)
-    assert list(runs.outstanding(made.runs, where)) == [tau.key]
+    assert list(state.outstanding(made.runs, where)) == [tau.key]
 
 
 def test_logits_that_are_not_finite_are_a_diverged_run(tmp_path, glyph_cache, monkeypatch):

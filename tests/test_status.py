@@ -16,8 +16,9 @@ import tiny
 import torch
 
 from ltbench import checkpoints, cli, jobs, progress, record, runs
+from ltbench.events import Event
 from ltbench.leases import Leases
-from ltbench.runs import Event
+from ltbench.signals import Signals
 from ltbench.trainer import Progress
 
 # In the plan
@@ -99,7 +100,7 @@ def test_a_row_that_diverged_alone_has_no_figure(tmp_path, capsys):
 )
 def test_why_a_worker_died(tmp_path, glyph_cache, monkeypatch, code, kills, status, said):
     monkeypatch.setattr(jobs, "oom_kills", lambda: 3)
-    pool = jobs._Pool([], {}, tiny.settings(tmp_path, glyph_cache), (), lambda event: None, jobs.Signals())
+    pool = jobs._Pool([], {}, tiny.settings(tmp_path, glyph_cache), (), lambda event: None, Signals())
     monkeypatch.setattr(jobs, "oom_kills", lambda: 3 + kills)
     reason, got = pool._cause(code)
     assert reason.startswith(said) and got == status

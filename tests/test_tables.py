@@ -78,6 +78,14 @@ def test_the_mean_of_what_varies_from_run_to_run(tmp_path):
     assert found["seconds"] == 90 and found["commits"] == ["aaaaaaaaaa+"]
 
 
+def test_a_row_names_every_commit_and_device_that_trained_its_runs(tmp_path):
+    part = record.Stretch(first=0, until=7, device="cpu: another chip", commit="b" * 40, clean=True)
+    made = record.Volatile(device="cpu: a chip", commit="a" * 40, clean=True, earlier=(part,))
+    runs = [make("ce", volatile=made)]
+    (found,) = load(write(tmp_path, [row(runs)], runs)).rows
+    assert found["commits"] == ["aaaaaaaaaa", "bbbbbbbbbb"] and found["devices"] == ["cpu: a chip", "cpu: another chip"]
+
+
 def test_one_seed_has_no_interval(tmp_path):
     ours, theirs = make("ride(experts=3)", right=(9, 9, 9)), make("ce")
     board = load(write(tmp_path, [row([theirs]), row([ours])], [theirs, ours]))

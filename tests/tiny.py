@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltbench import plan, runs, suite
+from ltbench import plan, runs, state, suite
+from ltbench.events import Event
 from ltbench.record import Record
 
 SUITE = """\
@@ -28,14 +29,14 @@ def make(folder: Path, data: Path, methods: str, *sets: str) -> plan.Plan:
     return plan.make(suite.read(str(write(folder, methods)), list(sets)), data)
 
 
-def settings(folder: Path, data: Path, **more: float) -> runs.Settings:
+def settings(folder: Path, data: Path, **more: float) -> state.Settings:
     """Results and runs below folder."""
-    return runs.Settings(folder / "results", folder / "runs", data, **more)  # type: ignore[arg-type]
+    return state.Settings(folder / "results", folder / "runs", data, **more)  # type: ignore[arg-type]
 
 
-def carry_out(made: plan.Plan, where: runs.Settings) -> dict[str, Record]:
+def carry_out(made: plan.Plan, where: state.Settings) -> dict[str, Record]:
     """All runs of a plan, in this process; label -> record."""
-    told: list[runs.Event] = []
+    told: list[Event] = []
     return {
         spec.label: runs.execute(spec, runs.parents_of(spec, made.runs), where, told.append)
         for spec in made.runs.values()

@@ -16,28 +16,28 @@ from typing import Any
 
 def few_test_images() -> None:
     """Two test images a class: evaluation is not what is looked at here, and would take most of the time."""
-    from ltbench import runs
+    from ltbench import live
     from ltbench.data.memory import Images
 
-    opened = runs._opened
+    opened = live._opened
 
     def few(*given: Any) -> Any:
         data = opened(*given)
         test = data.test
         return replace(data, test=Images(test.image[::10], test.label[::10], test.classes, test.norm))
 
-    runs._opened = cache(few)  # type: ignore[assignment]
+    live._opened = cache(few)  # type: ignore[assignment]
 
 
 def make_plan(suite: str, sets: tuple[str, ...], data: Path) -> tuple[Any, Any]:
     """The plan of a suite file, and its settings; the data are opened, so that each process has them."""
-    from ltbench import plan, runs
+    from ltbench import live, plan, state
     from ltbench import suite as suites
 
     made = plan.make(suites.read(suite, sets), data)
     home = Path(suite).parent
-    runs._opened(next(iter(made.runs.values())).data, data, "cpu")
-    return made, runs.Settings(home / "results", home / "runs", data, "cpu", 0.0)
+    live._opened(next(iter(made.runs.values())).data, data, "cpu")
+    return made, state.Settings(home / "results", home / "runs", data, "cpu", 0.0)
 
 
 def carry_out(planned: tuple[Any, Any], die_at: int = 0, trace: str = "", pool: bool = False) -> int:
@@ -49,23 +49,24 @@ def carry_out(planned: tuple[Any, Any], die_at: int = 0, trace: str = "", pool: 
     """
     import warm
 
-    from ltbench import jobs, runs
+    from ltbench import jobs, state, together
+    from ltbench.signals import EXIT, Signals
 
     few_test_images()
     made, settings = planned
     if trace:
         watch(settings.results.parent, die_at, trace)
-    todo = [made.runs[key] for key in runs.outstanding(made.runs, settings)]
-    with jobs.Signals().caught() as signals:
+    todo = [made.runs[key] for key in state.outstanding(made.runs, settings)]
+    with Signals().caught() as signals:
         if pool:
             warm.forked_workers()
             ended = jobs.carry_out(
                 todo, made.runs, settings, jobs=1, plugins=(), report=lambda event: None, signals=signals
             )
         else:
-            ended = jobs._here(todo, made.runs, settings, lambda event: None, signals)
+            ended = together.one_by_one(todo, made.runs, settings, lambda event: None, signals)
     if signals.got is not None:
-        return jobs.EXIT[signal.Signals(signals.got)]
+        return EXIT[signal.Signals(signals.got)]
     return 0 if all(status == "complete" for status in ended.values()) else 1
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..atomic import write_atomically
 from ..errors import LtbenchError
-from ..record import write_atomically
 from .damage import FINGERPRINT, Begin, Lists, Report, check, fingerprint, silent
 from .spec import DataSpec, state_folders
 from .verify import from_files, gathered, out_of_place, verify
