@@ -15,7 +15,7 @@ import tiny
 import torch
 import warm
 
-from ltbench import gather
+from ltbench import gather, runs
 
 LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 METHODS = "ce, tau_norm, ride: {experts: 2}, ride_ea: {base: {ride: {experts: 2}}}"
@@ -26,7 +26,7 @@ def words(folder: Path, data: Path, *more: str) -> list[str]:
     return ["run", str(folder / "tiny.yaml"), "--device", "cpu", "--set", "recipe.epochs=1", *where, *more]
 
 
-def two(server: warm.Server, folder: Path, data: Path, *more: str) -> tuple[list[int], str]:
+def two(server: warm.Server, folder: Path, data: Path, *more: str, **env: str) -> tuple[list[int], str]:
     """Two processes with what torchrun puts into their environment: (exit codes, what the first says on stderr)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -35,7 +35,7 @@ def two(server: warm.Server, folder: Path, data: Path, *more: str) -> tuple[list
     ranks = [
         server.command(
             *words(folder, data, *more), cwd=folder, err=folder / f"stderr-{rank}.txt",
-            RANK=str(rank), LOCAL_RANK=str(rank), **world,
+            RANK=str(rank), LOCAL_RANK=str(rank), **world, **env,
         )
         for rank in range(2)
     ]  # fmt: skip
@@ -131,6 +131,48 @@ def test_what_fails_in_one_process_ends_all_of_them_and_says_why(server, tmp_pat
     assert record["volatile"]["world_size"] == 2
     (log,) = tmp_path.glob("runs/*/log.txt")
     assert "Traceback" in log.read_text()
+
+
+TOLD = """\
+import os
+import signal
+
+from ltbench import Classifier, losses, make_heads, register
+
+
+@register("half_told")
+class HalfTold(Classifier):
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.backbone = problem.backbone()
+        self.heads = make_heads("linear", self.backbone.dim, problem.classes)
+
+    def loss(self, t, batch):
+        if os.environ.get("RANK") == os.environ.get("TOLD") and t.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
+"""
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_same_bits(
+    server, tmp_path, glyph_cache, rank
+):
+    found = {}
+    for name in ("whole", "stopped"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "told.py").write_text(TOLD)
+        tiny.write(folder, "half_told")
+        more = ("--plugin", str(folder / "told.py"), "--set", "recipe.epochs=4")
+        if name == "stopped":
+            codes, said = two(server, folder, glyph_cache, *more, TOLD=rank)
+            assert codes[int(rank)] == 143 and 0 not in codes, said
+            assert [path.name for path in folder.glob("runs/*/step-*")] == [f"step-{runs.TOGETHER:08d}"]
+        codes, said = two(server, folder, glyph_cache, *more)
+        assert codes == [0, 0], said
+        found[name] = records(folder)["half_told"]
+    assert found["stopped"]["sha256"] == found["whole"]["sha256"]
 
 
 @pytest.mark.slow
