@@ -18,8 +18,32 @@ HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
 SHORT = RESULTS / "cifar100_lt_short"
 COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "params", "macs", "macs_used")
-RIDE = "ride(experts=3)"
-PAIRS = ((RIDE, "ce"), (RIDE, "ldam_drw"), (RIDE, "ride(experts=1)"), ("ride(experts=1)", "ce"), (RIDE, "crt"))
+RIDE, INDIVIDUAL = "ride(experts=3)", "ride(experts=3, diversity=0)"
+PAIRS = (  # A, B, what the difference between them shows
+    (RIDE, "ce", "all of RIDE"),
+    (RIDE, "ldam_drw", "RIDE over its base loss on one full network"),
+    ("ldam_drw", "ce", "that loss alone"),
+    ("ride(experts=1)", "ce", "that loss on one expert of three quarters of the channels"),
+    ("ride(experts=2)", "ride(experts=1)", "a second expert"),
+    (RIDE, "ride(experts=2)", "a third"),
+    ("ride(experts=4)", RIDE, "a fourth"),
+    (INDIVIDUAL, "ride(experts=1)", "three experts in place of one, no diversity loss"),
+    (RIDE, INDIVIDUAL, "the diversity loss"),
+    (INDIVIDUAL, "ride(experts=3, diversity=0, joint=true)", "each expert's loss by itself, not that of their mean"),
+    (RIDE, "ride(experts=3, loss=ce)", "LDAM-DRW in place of cross-entropy, within RIDE"),
+    (
+        "ride(experts=3, loss=ce)",
+        "ce",
+        "three cosine experts of cross-entropy in place of one linear network",
+    ),
+    ("ride_ea", RIDE, "routing"),
+    ("ride_distill(experts=3)", RIDE, "distillation from six experts"),
+    (RIDE, "ensemble(size=3)", "RIDE over three whole networks of cross-entropy"),
+    (RIDE, "ensemble(base=ldam_drw, size=3)", "RIDE over three whole networks of its base loss"),
+    ("ensemble(base=ldam_drw, size=3)", "ldam_drw", "what three whole networks gain over one"),
+    (RIDE, "crt", "RIDE over a classifier that is trained again"),
+    (RIDE, "balanced_softmax", "RIDE over the simplest re-balanced loss"),
+)
 
 
 def leaderboard() -> str:
@@ -34,12 +58,20 @@ def leaderboard() -> str:
 
 
 def comparisons() -> str:
-    """A line per pair: A minus B in points, with its interval."""
-    lines = ["| A | B | all | many | medium | few |", "| --- | --- | --- | --- | --- | --- |"]
-    for a, b in PAIRS:
-        (found,) = compare(SHORT, a, b).found
-        gaps = (found["top1"], found["many"], found["medium"], found["few"])
-        lines.append(f"| `{a}` | `{b}` | {' | '.join(map(_gap, gaps))} |")
+    """A line per pair that has run: A minus B in points, with its interval, and A's multiply-adds over B's."""
+    used = {row["label"]: row["macs_used"] for row in load(SHORT).rows if row["n"]}
+    lines = [
+        "| A | B | what it shows | n | all | many | medium | few | MACs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for a, b, shows in PAIRS:
+        if a in used and b in used:
+            (found,) = compare(SHORT, a, b).found
+            gaps = (found["top1"], found["many"], found["medium"], found["few"])
+            cost = f"x {used[a] / used[b]:.2f}"
+            lines.append(
+                f"| `{a}` | `{b}` | {shows} | {len(found['seeds'])} | {' | '.join(map(_gap, gaps))} | {cost} |"
+            )
     return "\n".join(lines)
 
 

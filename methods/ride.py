@@ -18,9 +18,9 @@ class RIDE(Classifier):
 
     loss: what each expert is trained by, with head cosine (which ldam needs) or linear; gamma is focal's.
     diversity: the weight of the divergence from the mean, negative to push apart. width: the share of their channels
-    that the experts keep. joint: train the mean's logits instead of each expert's own. spread: how far the
-    temperatures of rare classes fall below 1 late in the run; drw_start: where that and re-weighting begin.
-    max_margin, scale, beta: LDAM's, as in ldam_drw.
+    that the experts keep. joint: train the mean's logits instead of each expert's own; diversity belongs to 0 then,
+    since nothing else would hold the single experts. spread: how far the temperatures of rare classes fall below 1
+    late in the run; drw_start: where that and re-weighting begin. max_margin, scale, beta: LDAM's, as in ldam_drw.
     """
 
     paper = "arXiv:2010.01809"
