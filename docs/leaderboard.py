@@ -59,7 +59,7 @@ def leaderboard() -> str:
 
 def comparisons() -> str:
     """A line per pair that has run: A minus B in points, with its interval, and A's multiply-adds over B's."""
-    used = {row["label"]: row["macs_used"] for row in load(SHORT).rows if row["n"]}
+    used = {row["label"]: row["macs_used"] for row in load(SHORT).rows if row["macs_used"]}
     lines = [
         "| A | B | what it shows | n | all | many | medium | few | MACs |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

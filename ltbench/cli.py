@@ -107,6 +107,8 @@ def run(
     todo = [plan.runs[key] for key in why]
     signals = pool.Signals()
     console = _console(stderr=True, quiet=not main_process)
+    if todo and main_process:
+        _remark(plan)
     with signals.caught(), Screen(todo, plan.runs, console) as screen:
         ended = pool.carry_out(
             todo, plan.runs, settings, jobs=jobs or _default_jobs(settings.device), plugins=plugin or [],
@@ -358,3 +360,11 @@ def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, setti
         print(json.dumps(items, indent=1, ensure_ascii=False))
     else:
         listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, _console())
+        _remark(plan)
+
+
+def _remark(plan: Plan) -> None:
+    """Say on stderr what the suite's recipe asks for and does not get."""
+    if remark := plan.suite.recipe.remark():
+        with suppress(BrokenPipeError):
+            print(f"recipe {plan.suite.recipe.name}: {remark}", file=sys.stderr)

@@ -26,7 +26,8 @@ Augmentation = Literal["crop", "flip", "rotate15", "random_resized_crop", "color
 class Recipe:
     """One recipe governs all rows of a suite; a method may change only what its second stage needs.
 
-    All times are shares of the run, so that 10 epochs walk every phase of 200. The rate is fixed within an epoch.
+    All times are shares of the run, so that 10 epochs walk every phase of 200. The rate is fixed within an epoch, so
+    a warm-up that is not longer than one is none: see remark().
     """
 
     epochs: Annotated[int, Ge(0)]
@@ -82,6 +83,16 @@ class Recipe:
             wave = 0.5 * (1 + math.cos(math.pi * t.progress))
             return self.min_lr * warm + (self.lr - self.min_lr) * warm * wave
         return max(self.lr * warm * self.gamma ** sum(t.after(step) for step in self.steps), self.min_lr * warm)
+
+    def remark(self) -> str:
+        """What the recipe asks for and does not get, in a line; "" where it gets all."""
+        if not 0 < self.warmup * self.epochs <= 1:
+            return ""
+        return (
+            f"there is no warm-up: {self.warmup:g} of {self.epochs} epochs is not more than one, and the rate is fixed "
+            f"within an epoch (rows with cosine heads, as of LDAM and RIDE, suffer most); above {1 / self.epochs:.2g} "
+            "it has an effect, at 0 this is not said"
+        )
 
     @property
     def mixes(self) -> bool:

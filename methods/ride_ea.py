@@ -55,7 +55,7 @@ class RIDEEA(Method):
         """
         return base.with_(
             epochs=base.share(5, of=200), lr=0.01, min_lr=0.0, batch_size=512, schedule="cosine", warmup=0.0,
-            optimizer="sgd", weight_decay=5e-4, clip=None, ema=None, mixup=0.0, cutmix=0.0, label_smoothing=0.0,
+            optimizer="sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, clip=None, ema=None, mixup=0.0, cutmix=0.0, label_smoothing=0.0,
         )  # fmt: skip
 
     def begin(self, parents: Mapping[str, Method], data: object) -> None:

@@ -116,6 +116,15 @@ def test_where_no_terminal_is_a_run_tells_one_line_an_epoch_and_no_colour(good):
     assert told.index("crt s0: start crt seed 0") > next(i for i, t in enumerate(told) if "ce s0: complete" in t)
 
 
+def test_a_run_says_that_a_warm_up_of_less_than_an_epoch_is_none(good):
+    said = [
+        text
+        for text in good.done.stderr.splitlines()
+        if text.startswith("recipe tiny: there is no warm-up: 0.025 of 1")
+    ]
+    assert len(said) == 1, "the suite asks for the default of 0.025"
+
+
 def test_a_run_leaves_nothing_but_what_is_documented(good):
     assert sorted(path.name for path in good.folder.iterdir()) == ["results", "runs", "tiny.yaml"]
     for run in (good.folder / "runs").iterdir():

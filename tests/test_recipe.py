@@ -55,6 +55,14 @@ def test_several_steps_and_warm_up_together():
     assert rates(recipe) == pytest.approx([1 / 3, 2 / 3, 0.1, 0.1, 0.01, 0.01])
 
 
+@FEW
+@given(st.integers(1, 60), st.floats(0.001, 1))
+def test_it_is_said_just_where_a_warm_up_has_no_effect(epochs, warmup):
+    recipe = Recipe(epochs, warmup=warmup)
+    assert bool(recipe.remark()) == (rates(recipe) == rates(recipe.with_(warmup=0.0)))
+    assert not recipe.with_(warmup=0.0).remark(), "nothing was asked for"
+
+
 def test_without_steps_or_warm_up_the_rate_is_constant():
     assert rates(Recipe(7, steps=(), warmup=0.0)) == [0.1] * 7
 

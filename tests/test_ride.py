@@ -118,6 +118,27 @@ def test_joint_judges_the_mean_as_often_as_there_are_experts():
     assert found["diversity"] == build().terms(EARLY, z, label)["diversity"]
 
 
+def free(**options) -> tuple[float, list[float]]:
+    """(how often the mean is right, how often each expert), after training free features under the method's heads."""
+    ride, label = build(**options), torch.arange(CLASSES).repeat(4)
+    feature = (0.1 * torch.randn(3, len(label), ride.heads[0].weight.shape[1])).requires_grad_()
+    optimizer = torch.optim.SGD([feature, *ride.heads.parameters()], lr=0.3, momentum=0.9)
+    for _ in range(300):
+        z = torch.stack([head(each) for head, each in zip(ride.heads, feature, strict=True)])
+        optimizer.zero_grad()
+        sum(ride.terms(EARLY, z, label).values()).backward()
+        optimizer.step()
+    right = (z.argmax(2) == label).float().mean(1)
+    return (z.mean(0).argmax(1) == label).float().mean().item(), right.tolist()
+
+
+def test_a_joint_loss_with_diversity_lets_single_experts_go_so_the_suites_set_it_to_zero():
+    """With the mean alone held to the labels, what drives the experts apart has no bound."""
+    mean, single = free(joint=True)
+    assert mean == 1 and sum(single) / len(single) < 0.9
+    assert free(joint=True, diversity=0.0) == (1, [1, 1, 1]) == free()
+
+
 def test_experts_are_pushed_away_from_their_mean():
     z = logits().requires_grad_()
     term = build().terms(EARLY, z, batch().label)["diversity"]

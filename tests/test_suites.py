@@ -30,6 +30,16 @@ def test_those_of_cifar_100_can_be_planned(name, cifar100):
     assert len(children) >= 4, "cRT, LWS, tau-norm and NCM start from the leaderboard's CE"
 
 
+@pytest.mark.parametrize("name", sorted(set(suite.shipped()) - {"bias_variance"}))
+def test_no_recipe_asks_for_a_warm_up_that_it_does_not_get(name):
+    assert suite.read(name).recipe.remark() == ""
+
+
+def test_bias_variance_has_none_and_says_so():
+    """Its records were made so; see docs/bias-variance.md."""
+    assert suite.read("bias_variance").recipe.remark()
+
+
 def test_quick_holds_all_ten_methods(glyph_cache):
     made = plan.make(suite.read("quick"), glyph_cache)
     methods = {row.method for row in made.rows}
