@@ -48,14 +48,16 @@ class RIDEEA(Method):
 
     @classmethod
     def recipe(cls, base: Recipe, options: Mapping[str, Any]) -> Recipe:
-        """5 epochs of 200 at a small rate, in large batches, with the weight decay that the authors have on all data.
+        """5 epochs of 200 at a small rate, in large batches, with the weight decay and momentum that the authors have
+        on all data.
 
         With SGD, which the authors of RIDE on Swin found better here than AdamW, and on images that are not mixed,
         since a router learns whether an expert is right.
         """
         return base.with_(
             epochs=base.share(5, of=200), lr=0.01, min_lr=0.0, batch_size=512, schedule="cosine", warmup=0.0,
-            optimizer="sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, clip=None, ema=None, mixup=0.0, cutmix=0.0, label_smoothing=0.0,
+            optimizer="sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, clip=None, ema=None, mixup=0.0,
+            cutmix=0.0, label_smoothing=0.0,
         )  # fmt: skip
 
     def begin(self, parents: Mapping[str, Method], data: object) -> None:
