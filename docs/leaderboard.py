@@ -89,7 +89,9 @@ def example() -> str:
 
 def bias_variance() -> str:
     """What `ltbench analyze` prints of the committed draws, without what needs their logits."""
-    return analysis_writers.render(analyze(RESULTS / "bias_variance", Path("no-logits")), "md").rstrip()
+    return analysis_writers.render(
+        analyze(RESULTS / "bias_variance", Path("runs that are not committed")), "md"
+    ).rstrip()
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {

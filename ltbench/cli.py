@@ -39,6 +39,23 @@ SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", hel
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"ltbench {version('ltbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before the commands."""
+
+
 def main() -> NoReturn:
     """The entry point: a user's mistake is one message and exit code 2, never a traceback."""
     _survive_plain_terminals()
@@ -182,7 +199,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="METHOD|SUITE", help="A method's name, or a suite.")],
     plugin: PluginOption = None,
 ) -> None:
-    """A method's options, or a suite with all defaults written out."""
+    """A method's options, or a suite with the recipe's defaults written out."""
     from . import listing
 
     listing.show_one(name, plugin or [], _console())
@@ -281,9 +298,9 @@ def _load_plugins(plugins: list[str] | None) -> None:
 
 def _seed_list(text: str | None) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")] if text else []
+        return [] if text is None else [int(part) for part in text.split(",")]
     except ValueError:
-        raise LtbenchError(f"--seeds {text}: write numbers with commas, as in 0,1,2") from None
+        raise LtbenchError(f"--seeds {text!r}: write numbers with commas, as in 0,1,2") from None
 
 
 def _device(asked: str) -> str:
@@ -367,4 +384,4 @@ def _remark(plan: Plan) -> None:
     """Say on stderr what the suite's recipe asks for and does not get."""
     if remark := plan.suite.recipe.remark():
         with suppress(BrokenPipeError):
-            print(f"recipe {plan.suite.recipe.name}: {remark}", file=sys.stderr)
+            print(f"recipe {plan.suite.recipe.name}".rstrip() + f": {remark}", file=sys.stderr)

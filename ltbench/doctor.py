@@ -266,7 +266,7 @@ def report(found: Mapping[Kind, list[Finding]], fixed: bool) -> Iterator[str]:
     wrong = sum(len(here) for kind, here in found.items() if kind.wrong)
     able = sum(finding.fix is not None for here in found.values() for finding in here)
     if not wrong:
-        yield "nothing is wrong"
+        yield "nothing is wrong; what stands above is only told" if found else "nothing is wrong"
     elif fixed:
         yield f"{_faults(wrong)}, {able} put right"
     else:

@@ -26,10 +26,12 @@ def told(error: BaseException) -> str:
 def near(name: str, allowed: Iterable[str]) -> str:
     """Return "did you mean 'experts'?" for the allowed name closest to `name`, or "" when none is close.
 
-    Upper and lower case count as the same letter, so 'LR' finds 'lr'. Raises nothing.
+    Upper and lower case count as the same letter, so 'LR' finds 'lr'; of labels, 'ride' finds 'ride(experts=1)'.
+    Raises nothing.
     """
     spelled = {candidate.lower(): candidate for candidate in allowed}
-    found = difflib.get_close_matches(name.lower(), spelled, n=1)
+    labels = [candidate for candidate in spelled if candidate.startswith(f"{name.lower()}(")]
+    found = labels or difflib.get_close_matches(name.lower(), spelled, n=1)
     return f"did you mean {spelled[found[0]]!r}?" if found else ""
 
 
@@ -47,7 +49,8 @@ def _sentence(fault: ErrorDetails, allowed: tuple[str, ...]) -> str:
     if fault["type"] == "literal_error":
         hint = near(str(given), re.findall(r"'([^']+)'", fault["ctx"]["expected"]))
         return f"must be {fault['ctx']['expected']}, got {given!r}{f'; {hint}' if hint else ''}"
-    message = fault["msg"].replace("Input should", "must").replace("must be a valid", "must be a")
+    message = fault["msg"].replace("Input should", "must").replace("a valid integer", "a whole number")
+    message = message.replace("must be a valid", "must be a")
     return f"{message}, got {given!r}"
 
 

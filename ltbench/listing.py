@@ -278,8 +278,8 @@ def show_plan(
     table = Table(box=None, pad_edge=False)
     for title in ("run", "seed", "epochs", "why", "status", "estimate"):
         right = title in ("seed", "epochs", "estimate")
-        wide = 25 if title == "run" else None
-        table.add_column(title, justify="right" if right else "left", min_width=wide, no_wrap=right)
+        wide = 18 if title == "run" else None  # a label that is longer is folded, never cut: --only takes it
+        table.add_column(title, justify="right" if right else "left", min_width=wide, no_wrap=right, overflow="fold")
     for item in found:
         time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
         reasons = "; ".join(item["why"])

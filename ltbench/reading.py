@@ -40,10 +40,10 @@ def table(
     from . import tables, writers
 
     one_of("--format", format, writers.FORMATS)
-    if columns and format in ("json", "csv"):
+    if columns is not None and format in ("json", "csv"):
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
     options = tables.Options(
-        baseline, sort, tuple(columns.split(",")) if columns else (), _groups(groups), metric, test_list,
+        baseline, sort, () if columns is None else tuple(columns.split(",")), _groups(groups), metric, test_list,
         _taus(adjust), runs,
     )  # fmt: skip
     board = tables.load(results, options)

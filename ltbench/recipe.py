@@ -88,10 +88,11 @@ class Recipe:
         """What the recipe asks for and does not get, in a line; "" where it gets all."""
         if not 0 < self.warmup * self.epochs <= 1:
             return ""
+        more = f"; above {1 / self.epochs:.2g} it has an effect" if self.epochs > 1 else ""
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
         return (
-            f"there is no warm-up: {self.warmup:g} of {self.epochs} epochs is not more than one, and the rate is fixed "
-            f"within an epoch (rows with cosine heads, as of LDAM and RIDE, suffer most); above {1 / self.epochs:.2g} "
-            "it has an effect, at 0 this is not said"
+            f"there is no warm-up: {self.warmup:g} of {epochs} is not more than one, and the rate is fixed within "
+            f"an epoch (rows with cosine heads, as of LDAM and RIDE, suffer most){more}"
         )
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,16 @@ class Document:
     path: str  # as the user named it
     value: Any  # dict, tuple (every sequence), str, int, float, bool or None
     lines: Mapping[KeyPath, int]  # 1-based; () is the document itself
+    given: Mapping[KeyPath, str] = field(default_factory=dict)  # what a part comes from that is not the file's
 
     def where(self, path: KeyPath) -> str:
-        """Return "FILE:LINE: dotted.path", with the line of the longest known part of `path`. Raises nothing."""
+        """Return "FILE:LINE: dotted.path", with the line of the longest known part of `path`. Raises nothing.
+
+        Of what is not the file's: "SOURCE: dotted.path".
+        """
+        source = next((self.given[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.given), None)
+        if source:
+            return f"{source}: {dotted(path)}"
         known = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.lines), ())
         place = f"{self.path}:{self.lines.get(known, 1)}"
         return f"{place}: {dotted(path)}" if path else place

@@ -19,6 +19,7 @@ from .recipe import ADAPTER, Recipe
 
 KeyPath = tuple[str | int, ...]
 REQUIRED = ("data", "backbone", "methods", "recipe")
+SHOWN = 80  # characters of a --set that a message repeats
 OPTIONAL = ("seeds", "baseline")
 _DATA = TypeAdapter(DataSpec)
 _BACKBONE = TypeAdapter(BackboneSpec)
@@ -87,16 +88,16 @@ def locate(given: str) -> Path:
 def read(given: str, sets: Sequence[str] = ()) -> Suite:
     """The suite of a path or shipped name, with --set values in place.
 
-    Raises LtbenchError at once for YAML and top-level keys; other faults are kept until the methods are looked up.
+    Raises LtbenchError at once for YAML and keys that lack; other faults are kept until the methods are looked up.
     """
     path = locate(given)
     _check_name(path)
     document = strict_yaml.read(path)
     document = _with_sets(document, sets)
-    _check_top(document)
+    faults = _check_top(document)
     value = document.value
     empty = [key for key in ("data", "backbone") if value[key] == ()]
-    faults = [f"{document.where((key,))}: the list is empty" for key in empty]
+    faults += [f"{document.where((key,))}: the list is empty" for key in empty]
     data = tuple(_data(document, path, item, faults) for path, item in _listed("data", value["data"]))
     nets = tuple(_backbone(document, path, item, faults) for path, item in _listed("backbone", value["backbone"]))
     recipe = _recipe(document, value["recipe"], faults)
@@ -127,7 +128,7 @@ def _check_name(path: Path) -> None:
 
 def _with_sets(document: strict_yaml.Document, sets: Iterable[str]) -> strict_yaml.Document:
     """The document with each key.path=value put in its place."""
-    value = document.value
+    value, sources = document.value, dict(document.given)
     for text in sets:
         dotted, equals, given = text.partition("=")
         keys = dotted.split(".")
@@ -137,7 +138,8 @@ def _with_sets(document: strict_yaml.Document, sets: Iterable[str]) -> strict_ya
             value = _put(value, keys, strict_yaml.parse_value(given))
         except (TypeError, LtbenchError) as error:
             raise LtbenchError(f"--set {text}: {error}") from None
-    return replace(document, value=value)
+        sources[tuple(keys)] = f"--set {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
+    return replace(document, value=value, given=sources)
 
 
 def _put(value: Any, keys: list[str], new: Any) -> Any:
@@ -148,15 +150,17 @@ def _put(value: Any, keys: list[str], new: Any) -> Any:
     return value | {keys[0]: _put(value.get(keys[0], {}), keys[1:], new)}
 
 
-def _check_top(document: strict_yaml.Document) -> None:
+def _check_top(document: strict_yaml.Document) -> list[str]:
+    """The keys that no suite has. Raises LtbenchError, for them too, where there is no suite to look at."""
     if not isinstance(document.value, dict):
         raise LtbenchError(f"{document.where(())}: a suite is a mapping with the keys {', '.join(REQUIRED)}")
     allowed = (*REQUIRED, *OPTIONAL)
     wrong = [key for key in document.value if key not in allowed]
-    messages = [f"{document.where((key,))}: {unknown('key', key, allowed)}" for key in wrong]
-    messages += [f"{document.path}: {key}: required, but not given" for key in REQUIRED if key not in document.value]
-    if messages:
-        raise LtbenchError("\n".join(messages))
+    faults = [f"{document.where((key,))}: {unknown('key', key, allowed)}" for key in wrong]
+    lacking = [f"{document.path}: {key}: required, but not given" for key in REQUIRED if key not in document.value]
+    if lacking:
+        raise LtbenchError("\n".join([*faults, *lacking]))
+    return faults
 
 
 def _listed(key: str, value: Any) -> list[tuple[KeyPath, Any]]:

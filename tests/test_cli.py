@@ -125,6 +125,23 @@ def test_a_run_says_that_a_warm_up_of_less_than_an_epoch_is_none(good):
     assert len(said) == 1, "the suite asks for the default of 0.025"
 
 
+def test_the_version(server, tmp_path):
+    done = server.run("--version", cwd=tmp_path)
+    assert re.fullmatch(r"ltbench \d+\.\d+\.\d+\n", done.stdout) and done.returncode == 0
+
+
+def test_an_empty_list_of_seeds_is_not_all_of_them(server, good):
+    refused(server.run("run", "tiny.yaml", "--seeds", "", cwd=good.folder), "--seeds '': write numbers with commas")
+
+
+def test_a_plan_fits_a_narrow_terminal_with_labels_and_estimates_whole(server, good):
+    words = ("plan", "tiny.yaml", "--data", good.data, "--set", "seeds=[0, 1]", *SETS)
+    shown = server.run(*words, cwd=good.folder, COLUMNS="80").stdout
+    assert shown.splitlines()[0].endswith(" estimate") and "…" not in shown
+    assert all(len(text) <= 80 for text in shown.splitlines())
+    assert len(re.findall(r"^ride\(experts=2\) +1 .* \d+:\d\d$", shown, re.MULTILINE)) == 1
+
+
 def test_a_run_leaves_nothing_but_what_is_documented(good):
     assert sorted(path.name for path in good.folder.iterdir()) == ["results", "runs", "tiny.yaml"]
     for run in (good.folder / "runs").iterdir():

@@ -220,7 +220,7 @@ def test_what_is_under_way_stopped_or_to_be_run_again_is_told_and_is_no_fault(go
     assert live.acquire(good / "runs" / made[3].stem) is None
     done = doctor(capsys, good)
     live.close()
-    assert done.code == 0 and done.out.endswith("nothing is wrong\n")
+    assert done.code == 0 and done.out.endswith("nothing is wrong; what stands above is only told\n")
     assert "bbn seed 0 failed: so it is" in done.out and "lws seed 0 oom: so it is" in done.out
     assert f"{made[2].stem}: stopped at step 7" in done.out
     assert (

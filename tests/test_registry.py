@@ -243,8 +243,8 @@ def test_defaults_are_filled_in_down_to_the_base(sample):
     [
         ({"count": 0}, ("count",), "must be greater than or equal to 1, got 0"),
         ({"count": 7}, ("count",), "must be less than or equal to 6, got 7"),
-        ({"count": 2.0}, ("count",), "must be a integer, got 2.0"),
-        ({"count": True}, ("count",), "must be a integer, got True"),
+        ({"count": 2.0}, ("count",), "must be a whole number, got 2.0"),
+        ({"count": True}, ("count",), "must be a whole number, got True"),
         ({"count": "2"}, ("count",), "got '2'"),
         ({"count": None}, ("count",), "got None"),
         ({"rate": -0.1}, ("rate",), "must be greater than or equal to 0, got -0.1"),

@@ -33,7 +33,10 @@ BROKEN = {
         ("experts: 2", "experts: 7"),
         ["suite.yaml:7: methods[1].ride.experts: must be less than or equal to 6, got 7"],
     ),
-    "wrong type": (("{epochs: 1}", "{epochs: many}"), ["suite.yaml:4: recipe.epochs: must be a integer, got 'many'"]),
+    "wrong type": (
+        ("{epochs: 1}", "{epochs: many}"),
+        ["suite.yaml:4: recipe.epochs: must be a whole number, got 'many'"],
+    ),
     "negative epochs": (("{epochs: 1}", "{epochs: -1}"), ["suite.yaml:4: recipe.epochs", "got -1"]),
     "no epochs": (("{epochs: 1}", "{epochs: 0}"), ["suite.yaml:4: recipe.epochs: must be at least 1, got 0"]),
     "duplicate key": (("seeds: [0]", "seeds: [0]\nseeds: [1]"), ["suite.yaml:4", "seeds", "3"]),
@@ -93,10 +96,27 @@ def test_the_good_suite_is_good(tmp_path, glyph_cache):
 
 def test_all_faults_of_a_file_stand_in_one_message(tmp_path, monkeypatch):
     text = GOOD.replace("{epochs: 1}", "{epochs: 1, lr: fast}").replace("experts: 2", "experts: 9, widht: 1.0")
-    said = message(tmp_path, text.replace("resnet8", "resnet9"), monkeypatch)
-    assert len(said.splitlines()) == 4
-    for path in ("recipe.lr", "methods[1].ride.experts", "methods[1].ride.widht", "backbone"):
+    said = message(tmp_path, text.replace("resnet8", "resnet9") + "sead: 1\n", monkeypatch)
+    assert len(said.splitlines()) == 5
+    for path in ("recipe.lr", "methods[1].ride.experts", "methods[1].ride.widht", "backbone", "suite.yaml:8: sead"):
         assert path in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("backbone=resnet9", "--set backbone=resnet9: backbone: unknown backbone 'resnet9'; did you mean 'resnet8'?"),
+        ("methods=[ce, rid]", "--set methods=[ce, rid]: methods[1]: unknown method 'rid'; did you mean 'ride'?"),
+        ("recipe.epochs=x", "--set recipe.epochs=x: recipe.epochs: must be a whole number, got 'x'"),
+        ("foo=1", "--set foo=1: foo: unknown key 'foo'"),
+        (f"recipe.name=[{'1, ' * 99}]", f"--set recipe.name=[{'1, ' * 22}1...: recipe.name: must be"),
+    ],
+)
+def test_what_an_option_put_there_is_not_blamed_on_a_line_of_the_file(tmp_path, glyph_cache, given, said):
+    (tmp_path / "suite.yaml").write_text(GOOD)
+    with pytest.raises(LtbenchError) as caught:
+        plan.make(suite.read(str(tmp_path / "suite.yaml"), [given]), glyph_cache)
+    assert said in str(caught.value) and "suite.yaml" not in str(caught.value)
 
 
 def test_the_command_line_prints_one_message_and_exits_with_2(command, tmp_path):

@@ -130,7 +130,7 @@ def _archives(facts: Facts, root: Path) -> Iterator[Need]:
     for number, layout in enumerate(facts.layouts):
         either = "or, for the lists with data_256/: " if number else ""
         for archive in layout.archives:
-            yield Need(f"{either}{archive.name}", facts.page, str(root), archive.unpack, archive.md5)
+            yield Need(f"{either}{archive.name}", facts.page, str(root), f"unpacked {archive.unpack}", archive.md5)
 
 
 def _advice(report: Report, data: Lists) -> Iterator[Need]:
