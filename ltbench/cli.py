@@ -300,7 +300,7 @@ def _seed_list(text: str | None) -> list[int]:
     try:
         return [] if text is None else [int(part) for part in text.split(",")]
     except ValueError:
-        raise LtbenchError(f"--seeds {text!r}: write numbers with commas, as in 0,1,2") from None
+        raise LtbenchError(f"--seeds {text or repr(text)}: write numbers with commas, as in 0,1,2") from None
 
 
 def _device(asked: str) -> str:
