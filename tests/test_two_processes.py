@@ -1,6 +1,7 @@
 """One run over two processes, as torchrun starts them, and once started by it; gloo. See docs/several-processes.md."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -94,64 +95,49 @@ def test_a_batch_that_cannot_be_divided_is_refused(server, tmp_path, glyph_cache
 
 PLUGIN = """\
 import os
+import signal
 
 from ltbench import Classifier, losses, make_heads, register
 
 
-@register("half_fails")
-class HalfFails(Classifier):
+@register("odd")
+class Odd(Classifier):
     def __init__(self, problem):
         super().__init__(problem)
         self.backbone = problem.backbone()
         self.heads = make_heads("linear", self.backbone.dim, problem.classes)
 
     def loss(self, t, batch):
-        if os.environ.get("RANK") == "1" and t.step == 2:
-            raise ValueError("rank 1 has had enough")
+        if os.environ.get("RANK") == os.environ.get("ODD") and t.step == 2:
+            DEED
         return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
 """
+
+
+def odd(folder: Path, deed: str) -> tuple[str, str]:
+    """A suite in folder of a method that does that in the process whose rank is $ODD; how the command is told of it."""
+    (folder / "odd.py").write_text(PLUGIN.replace("DEED", deed))
+    tiny.write(folder, "odd")
+    return "--plugin", str(folder / "odd.py")
 
 
 @pytest.fixture
 def half_fails(tmp_path) -> tuple[str, str]:
     """A suite in tmp_path of a method that fails in the second process alone; how the command is told of it."""
-    (tmp_path / "half.py").write_text(PLUGIN)
-    tiny.write(tmp_path, "half_fails")
-    return "--plugin", str(tmp_path / "half.py")
+    return odd(tmp_path, 'raise ValueError("rank 1 has had enough")')
 
 
 def test_what_fails_in_one_process_ends_all_of_them_and_says_why(server, tmp_path, glyph_cache, half_fails):
     begun = time.monotonic()
-    codes, _ = two(server, tmp_path, glyph_cache, *half_fails)
+    codes, _ = two(server, tmp_path, glyph_cache, *half_fails, ODD="1")
     assert codes == [1, 1] and time.monotonic() - begun < 60
-    said = "half_fails: failed: ValueError: rank 1 has had enough"
+    said = "odd: failed: ValueError: rank 1 has had enough"
     assert f"process 1 ends: {said}" in (tmp_path / "stderr-1.txt").read_text()
     (record,) = records(tmp_path).values()
     assert (record["status"], record["reason"]) == ("failed", "ValueError: rank 1 has had enough")
     assert record["volatile"]["world_size"] == 2
     (log,) = tmp_path.glob("runs/*/log.txt")
     assert "Traceback" in log.read_text()
-
-
-TOLD = """\
-import os
-import signal
-
-from ltbench import Classifier, losses, make_heads, register
-
-
-@register("half_told")
-class HalfTold(Classifier):
-    def __init__(self, problem):
-        super().__init__(problem)
-        self.backbone = problem.backbone()
-        self.heads = make_heads("linear", self.backbone.dim, problem.classes)
-
-    def loss(self, t, batch):
-        if os.environ.get("RANK") == os.environ.get("TOLD") and t.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
-"""
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
@@ -162,23 +148,23 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_sam
     for name in ("whole", "stopped"):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "told.py").write_text(TOLD)
-        tiny.write(folder, "half_told")
-        more = ("--plugin", str(folder / "told.py"), "--set", "recipe.epochs=4")
+        more = (*odd(folder, "os.kill(os.getpid(), signal.SIGTERM)"), "--set", "recipe.epochs=4")
         if name == "stopped":
-            codes, said = two(server, folder, glyph_cache, *more, TOLD=rank)
+            codes, said = two(server, folder, glyph_cache, *more, ODD=rank)
             assert codes[int(rank)] == 143 and 0 not in codes, said
             assert [path.name for path in folder.glob("runs/*/step-*")] == [f"step-{runs.TOGETHER:08d}"]
         codes, said = two(server, folder, glyph_cache, *more)
         assert codes == [0, 0], said
-        found[name] = records(folder)["half_told"]
+        found[name] = records(folder)["odd"]
     assert found["stopped"]["sha256"] == found["whole"]["sha256"]
 
 
 @pytest.mark.slow
 def test_torchrun_ends_where_one_process_fails(tmp_path, glyph_cache, half_fails):
     command = [*LAUNCHER, "-m", "ltbench", *words(tmp_path, glyph_cache, *half_fails)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={**os.environ, "ODD": "1"}
+    )
     assert done.returncode == 1
     assert "rank 1 has had enough" in done.stderr
 
