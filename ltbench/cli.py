@@ -328,18 +328,22 @@ def _write_plan(plan: Plan, settings: Settings) -> None:
     from . import record as records
     from .leases import Leases
 
-    folder, new = settings.results / plan.suite.name, plan.file()
+    folder, new, sets = settings.results / plan.suite.name, plan.file(), plan.suite.sets
+    join = records.merged if sets else records.refreshed
     with _writing(folder):
-        if not (plan.suite.merged and (folder / "plan.json").is_file()):
-            records.write_plan(new, folder)
+        try:
+            before = records.read_plan(folder)
+        except LtbenchError:
+            if sets and (folder / "plan.json").is_file():
+                raise
+            records.write_plan(new, folder)  # absent, or damaged: the suite file says it all
             return
-        before = records.read_plan(folder)
-        if records.merged(before, new) == before:
+        if join(before, new) == before:
             return
         leases = Leases()
         try:
             with leases.waiting(folder):  # another runner may be adding its rows
-                records.write_plan(records.merged(records.read_plan(folder), new), folder)
+                records.write_plan(join(records.read_plan(folder), new), folder)
         finally:
             leases.close()
 

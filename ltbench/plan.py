@@ -161,6 +161,12 @@ def suite_look(suite: Suite, spec: DataSpec, size: int) -> Look | None:
         raise LtbenchError(f"{suite.where('recipe')}.{error}") from None
 
 
+def recipe_name(suite: Suite) -> str:
+    """The name of a suite's recipe, with the fields that a --set has changed: no two recipes of a file look alike."""
+    changed = [text for text in suite.changed if not text.startswith("name=")]
+    return f"{suite.recipe.name} [{', '.join(changed)}]".lstrip() if changed else suite.recipe.name
+
+
 def overlap(data: Dataset) -> dict[str, float | None]:
     """Of each group, and of all: the share of the training images that another draw is expected to have too."""
     parts = {**group_classes(data.counts, data.groups), "all": list(range(len(data.counts)))}
@@ -219,8 +225,9 @@ class _Visitor:
         prints = [sample.fingerprints for sample in self.sets] if data.draws else self.sets[0].fingerprints
         origin = [self.net.origin] if self.net.origin else []  # of weights, so that no two kinds share a block
         return Row(
-            label=label, method=ref.method, data=data.label, backbone=self.net.label, recipe=suite.recipe.name,
+            label=label, method=ref.method, data=data.label, backbone=self.net.label, recipe=recipe_name(suite),
             block=digest([prints, self.net.label, self._plain(suite.recipe).hash(), *origin]), keys=keys, skip=skip,
+            sets=suite.sets,
         )  # fmt: skip
 
     def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
@@ -243,7 +250,8 @@ class _Visitor:
             reasons = self.plan.why.setdefault(parent.key, [])
             reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
-        recipe = self._valid(ref.method, asdict(recipe) | {key: getattr(base, key) for key in own})
+        overrides = {key: getattr(base, key) for key in own}
+        recipe = self._valid(ref.method, asdict(recipe) | recipe.begun(overrides) | overrides)
         size = self._size(recipe)
         recipe = self._plain(recipe)
         identity = Identity(

@@ -65,10 +65,10 @@ class Recipe:
     def _faults(self) -> Iterator[str]:
         if self.optimizer == "sgd" and self.nesterov and not self.momentum:
             yield "nesterov needs a momentum above 0"
-        for optimizer, names in OWN.items():
+        for (choice, value), names in OWN.items():
             strange = [name for name in names if getattr(self, name) != _DEFAULTS[name]]
-            if strange and self.optimizer != optimizer:
-                yield f"optimizer {self.optimizer} takes no {', '.join(strange)}: leave {optimizer}'s fields out"
+            if strange and (chosen := getattr(self, choice)) != value:
+                yield f"{choice} {chosen} takes no {', '.join(strange)}: leave {value}'s fields out"
         if self.batch_size % self.accumulate:
             yield f"batch_size {self.batch_size} cannot be cut into accumulate {self.accumulate} equal parts"
         if self.min_lr > self.lr:
@@ -105,11 +105,18 @@ class Recipe:
         return max(self.MIN_SHARE, round(self.epochs * epochs / of))
 
     def with_(self, **changes: Any) -> Self:
-        """This recipe with some fields changed. Another optimizer begins with its own fields at their defaults."""
-        if changes.get("optimizer", self.optimizer) != self.optimizer:
-            # the scale of weight_decay is another one where it is decoupled
-            changes = {name: _DEFAULTS[name] for name in (*OWN[self.optimizer], "weight_decay")} | changes
-        return replace(self, **changes)
+        """This recipe with some fields changed, and those at their defaults that begun() names."""
+        return replace(self, **self.begun(changes) | changes)
+
+    def begun(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the optimizer and the schedule that changes leave behind, at their defaults.
+
+        Weight decay is among them: its scale is another one where it is decoupled.
+        """
+        left = [pair for pair in OWN if getattr(self, pair[0]) == pair[1] != changes.get(*pair)]
+        names = [name for pair in left for name in OWN[pair]]
+        names += ["weight_decay"] if any(choice == "optimizer" for choice, _ in left) else []
+        return {name: _DEFAULTS[name] for name in names}
 
     def recorded(self) -> dict[str, Any]:
         """As a record keeps it and a run's key hashes it: plain data, without later fields that are at their default.
@@ -125,7 +132,12 @@ class Recipe:
 
 
 ADAPTER = TypeAdapter(Recipe)
-OWN = {"sgd": ("momentum", "nesterov"), "adamw": ("betas", "eps", "decay_norms")}  # fields of one optimizer alone
+# The fields that mean something to one optimizer, or to one schedule, alone.
+OWN = {
+    ("optimizer", "sgd"): ("momentum", "nesterov"),
+    ("optimizer", "adamw"): ("betas", "eps", "decay_norms"),
+    ("schedule", "steps"): ("steps", "gamma"),
+}
 _DEFAULTS = {field.name: field.default for field in fields(Recipe)}
 _ALWAYS = (
     "epochs", "name", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "steps",

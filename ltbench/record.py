@@ -308,10 +308,11 @@ class Row(_Part):
     method: str
     data: str
     backbone: str
-    recipe: str  # the suite recipe's name
+    recipe: str  # the suite recipe's name, with what --set has changed in it
     block: str  # hash of data fingerprints, backbone and suite recipe: rows of one block may be compared
     keys: dict[str, str]  # seed -> key
     skip: str = ""  # the reason why this row does not run
+    sets: tuple[str, ...] = ()  # the --set values that it was asked for with
 
 
 class PlanFile(_Part):
@@ -353,9 +354,16 @@ def suite_folders(results: Path) -> list[Path]:
 
 
 def merged(old: PlanFile, new: PlanFile) -> PlanFile:
-    """The rows of both; a row that stands in both has the seeds of both."""
+    """The rows of both; a row that stands in both has the seeds of both. new: of a --set."""
     rows = {(row.block, row.label): row for row in old.rows}
     for row in new.rows:
         before = rows.get((row.block, row.label))
         rows[row.block, row.label] = row.model_copy(update={"keys": {**before.keys, **row.keys}}) if before else row
     return new.model_copy(update={"rows": tuple(rows.values()), "baseline": old.baseline})
+
+
+def refreshed(old: PlanFile, new: PlanFile) -> PlanFile:
+    """The rows of a suite file as it is now, new, and after them the old ones that only a --set asks for."""
+    there = {(row.block, row.label) for row in new.rows}
+    kept = [row for row in old.rows if row.sets and (row.block, row.label) not in there]
+    return new.model_copy(update={"rows": (*new.rows, *kept)})

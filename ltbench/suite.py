@@ -49,7 +49,8 @@ class Suite:
     entries: tuple[Entry, ...]
     baseline: str | None
     document: strict_yaml.Document
-    merged: bool  # some value came from --set
+    sets: tuple[str, ...]  # the --set values that are in place
+    changed: tuple[str, ...]  # the recipe's fields that they changed, as epochs=50
     faults: list[str] = field(default_factory=list)  # told together with those of the methods, which need torch
 
     def seeds_of(self, spec: DataSpec) -> tuple[int, ...]:
@@ -92,8 +93,8 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
     """
     path = locate(given)
     _check_name(path)
-    document = strict_yaml.read(path)
-    document = _with_sets(document, sets)
+    plain = strict_yaml.read(path)
+    document = _with_sets(plain, sets)
     faults = _check_top(document)
     value = document.value
     empty = [key for key in ("data", "backbone") if value[key] == ()]
@@ -112,7 +113,8 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
         entries=_entries(document, value["methods"], faults),
         baseline=value.get("baseline"),
         document=document,
-        merged=bool(sets),
+        sets=tuple(sets),
+        changed=_changed(recipe, plain) if sets else (),
         faults=faults,
     )
 
@@ -191,6 +193,16 @@ def _recipe(document: strict_yaml.Document, value: Any, faults: list[str]) -> Re
     return _validated(document, ("recipe",), ADAPTER, value, [f.name for f in fields(Recipe)], faults)
 
 
+def _changed(recipe: Recipe | None, plain: strict_yaml.Document) -> tuple[str, ...]:
+    """The fields in which a recipe differs from that of the file, as epochs=50."""
+    given = plain.value.get("recipe") if isinstance(plain.value, dict) else None
+    before = _recipe(plain, given, [])
+    if recipe is None or before is None:
+        return ()
+    now, then = asdict(recipe), asdict(before)
+    return tuple(f"{name}={value}" for name, value in now.items() if value != then[name])
+
+
 def _validated(
     document: strict_yaml.Document,
     path: KeyPath,
@@ -257,7 +269,7 @@ def own_recipe(suite: Suite, entry: Entry) -> Recipe:
     if not entry.recipe:
         return suite.recipe
     faults: list[str] = []
-    value = {**asdict(suite.recipe), **entry.recipe}
+    value = {**asdict(suite.recipe), **suite.recipe.begun(entry.recipe), **entry.recipe}
     known = [f.name for f in fields(Recipe)]
     recipe = _validated(suite.document, ("methods", entry.index, "recipe"), ADAPTER, value, known, faults)
     if faults:

@@ -179,6 +179,12 @@ def _fitting(columns: list[Column], rows: Sequence[TableRow], width: int) -> tup
     return kept, sum(needed[c.key] for c in kept)
 
 
+def _left_out(asked: Sequence[Column], shown: Sequence[Column], rows: Sequence[TableRow]) -> list[str]:
+    """Which columns there was no room for."""
+    missing = [title(column, rows) for column in asked if column not in shown]
+    return [f"No room here for {', '.join(missing)}: --columns, --format md or a wider window."] if missing else []
+
+
 def show(board: Leaderboard, console: Any, options: Options = Options()) -> None:
     """The leaderboard on a rich console, narrow or wide as it has room."""
     from rich.table import Table
@@ -187,8 +193,8 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
     for rows in blocks(board.rows):
         asked = chosen_columns(options.columns, rows)
         columns, width = (asked, 0) if options.columns else _fitting(asked, rows, console.width)
-        name = Text(plain(heading(rows)))
-        table = Table(title=name, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        console.print(Text(plain(heading(rows)), style="italic"))
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
             first = column.key == "label"
             wide = min(LABEL_WIDTH, max(len(plain(column.text(row))) for row in rows)) if first else None
@@ -198,7 +204,7 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
             cells = (Text(plain(c.text(row)), style="bold" if is_bold(c, row) else "") for c in columns)
             table.add_row(*cells)
         console.print(table, width=max(width, console.width), crop=False)
-        for note in footer(rows, [column.key for column in columns]):
+        for note in (*_left_out(asked, columns, rows), *footer(rows, [column.key for column in columns])):
             if note.startswith("Bold:") and not console.is_terminal:
                 continue
             console.print(Text(plain(note), style="dim"))

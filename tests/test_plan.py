@@ -257,6 +257,16 @@ def test_an_entrys_recipe_that_does_not_go_with_its_methods_own_is_refused(tmp_p
     assert ".yaml:6: methods[0]: the recipe that ride_ea makes: " in line and said in line
 
 
+@pytest.mark.parametrize("method", ["ce", "crt", "ride_ea"])
+def test_an_entry_may_choose_the_other_schedule(tmp_path, glyph_cache, method):
+    methods = f"methods:\n  - {method}: {{}}\n    recipe: {{schedule: cosine}}"
+    text = tiny.SUITE.replace("methods: [METHODS]", methods).replace("64,", "64, steps: [0.6, 0.8], gamma: 0.1,")
+    (row,) = (made := whole(tmp_path, glyph_cache, text)).rows
+    own = made.runs[row.keys["0"]]
+    assert (own.recipe.schedule, own.recipe.steps, own.recipe.gamma) == ("cosine", (0.8, 0.9), 0.01)
+    assert (own.suite_recipe.schedule, own.suite_recipe.steps, own.suite_recipe.gamma) == ("steps", (0.6, 0.8), 0.1)
+
+
 def test_a_parent_gets_the_suites_recipe_though_its_row_has_its_own(tmp_path, glyph_cache):
     methods = "methods:\n  - ce: {}\n    recipe: {lr: 0.7}\n  - crt"
     made = whole(tmp_path, glyph_cache, tiny.SUITE.replace("methods: [METHODS]", methods))
@@ -348,7 +358,23 @@ def test_values_are_set_one_after_another(tmp_path, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, "ce", *sets)
     (spec,) = made.runs.values()
     assert (spec.recipe.epochs, spec.recipe.lr, spec.data.imbalance, spec.ref.seed) == (8, 0.25, 2, 4)
-    assert spec.label == "bbn" and made.suite.merged and not tiny.make(tmp_path, glyph_cache, "ce").suite.merged
+    assert spec.label == "bbn" and made.suite.sets == tuple(sets)
+    assert not tiny.make(tmp_path, glyph_cache, "ce").suite.sets
+
+
+def test_a_recipe_that_was_set_goes_by_a_name_that_says_so(tmp_path, glyph_cache):
+    def names(*sets):
+        return {row.recipe for row in tiny.make(tmp_path, glyph_cache, "ce, ncm", *sets).rows}
+
+    assert names() == names("seeds=[1]", "recipe.epochs=2", "recipe.lr=0.1") == {"tiny"}, "nothing has changed"
+    assert names("recipe.lr=0.25", "recipe.epochs=7") == {"tiny [epochs=7, lr=0.25]"}
+    assert names("recipe.name=mine", "recipe.epochs=7") == {"mine [epochs=7]"}
+
+
+def test_rows_know_the_values_they_were_asked_for_with(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "ce", "recipe.epochs=7", "data.head=5")
+    assert made.rows[0].sets == ("recipe.epochs=7", "data.head=5")
+    assert tiny.make(tmp_path, glyph_cache, "ce").rows[0].sets == ()
 
 
 def test_a_key_that_the_file_lacks_can_be_set(tmp_path, glyph_cache):
@@ -404,5 +430,6 @@ def test_what_an_entry_overrides_wins_over_what_its_method_sets(tmp_path, glyph_
     methods = "crt, {crt: {}, recipe: {schedule: cosine, epochs: 50}}"
     plain, own = (run for run in tiny.make(tmp_path, glyph_cache, methods).runs.values() if run.ref.method == "crt")
     assert (own.recipe.schedule, own.recipe.epochs) == ("cosine", 50)
-    assert own.recipe.gamma == plain.recipe.gamma == 0.1, "the rest is the method's"
+    assert own.recipe.warmup == plain.recipe.warmup == 1 / 6, "the rest is the method's"
+    assert (plain.recipe.gamma, own.recipe.gamma) == (0.1, 0.01), "no field of the schedule that it leaves"
     assert own.key != plain.key

@@ -124,7 +124,17 @@ CHANGES = {
 
 def start_of(field: str) -> Recipe:
     """A recipe in which that field may be changed."""
-    return Recipe(200, name="ride200", optimizer="adamw" if field in OWN["adamw"] else "sgd")
+    return Recipe(200, name="ride200", optimizer="adamw" if field in OWN["optimizer", "adamw"] else "sgd")
+
+
+def test_another_optimizer_or_schedule_begins_with_its_own_fields_at_their_defaults():
+    early = Recipe(200, momentum=0.8, nesterov=False, weight_decay=2e-4, steps=(0.6, 0.8), gamma=0.1)
+    wave = early.with_(schedule="cosine", lr=0.2)
+    assert (wave.steps, wave.gamma, wave.momentum, wave.weight_decay, wave.lr) == ((0.8, 0.9), 0.01, 0.8, 2e-4, 0.2)
+    adamw = early.with_(optimizer="adamw", lr=1e-3)
+    assert (adamw.steps, adamw.gamma, adamw.momentum, adamw.weight_decay) == ((0.6, 0.8), 0.1, 0.9, 5e-4)
+    assert early.with_(schedule="steps", optimizer="sgd") == early
+    assert adamw.with_(betas=(0.9, 0.95)).with_(optimizer="sgd", lr=0.1) == Recipe(200, steps=(0.6, 0.8), gamma=0.1)
 
 
 def test_the_hash_ignores_the_name_and_nothing_else():
@@ -160,6 +170,8 @@ def test_a_record_gives_the_recipe_back():
         ({"momentum": 0.0}, ["nesterov needs a momentum above 0"]),
         ({"optimizer": "adamw", "nesterov": False}, ["optimizer adamw takes no nesterov: leave sgd's fields out"]),
         ({"optimizer": "adamw", "momentum": 0.8, "nesterov": False}, ["adamw takes no momentum, nesterov"]),
+        ({"schedule": "cosine", "steps": [0.5]}, ["schedule cosine takes no steps: leave steps's fields out"]),
+        ({"schedule": "cosine", "gamma": 0.1, "steps": [0.5]}, ["schedule cosine takes no steps, gamma"]),
         ({"betas": [0.9, 0.95]}, ["optimizer sgd takes no betas: leave adamw's fields out"]),
         ({"decay_norms": True, "eps": 1e-6}, ["optimizer sgd takes no eps, decay_norms"]),
         ({"batch_size": 100, "accumulate": 8}, ["batch_size 100 cannot be cut into accumulate 8 equal parts"]),
@@ -190,7 +202,7 @@ def test_another_optimizer_begins_with_its_own_fields_at_their_defaults():
     ],
 )
 def test_the_rate_does_not_fall_below_the_least(schedule, expected):
-    recipe = Recipe(4, lr=1.0, schedule=schedule, steps=(0.75,), gamma=0.01, warmup=0.5, min_lr=0.1)
+    recipe = Recipe(4, lr=1.0, steps=(0.75,), gamma=0.01, warmup=0.5, min_lr=0.1).with_(schedule=schedule)
     assert rates(recipe) == pytest.approx(expected)
 
 

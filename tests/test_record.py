@@ -314,6 +314,19 @@ def test_a_newer_key_of_a_seed_takes_the_place_of_the_older():
     assert [row.keys for row in merged.rows] == [{"0": new.key}]
 
 
+def test_the_file_s_rows_are_its_own_and_those_of_a_set_stay():
+    ce, ride = make_records.row([make_records.make("ce")]), make_records.row([make_records.make("ride(experts=3)")])
+    nine = make_records.make("ce", recipe={"epochs": 9})
+    longer = make_records.row([nine], block="c" * 64, sets=("recipe.epochs=9",))
+    extra = make_records.row([make_records.make("bbn")], sets=("methods=[bbn]",))
+    old = plan_of(ride, longer, extra)
+    assert record.refreshed(old, plan_of(ce)).rows == (ce, longer, extra), "the file no longer asks for ride"
+    asked = extra.model_copy(update={"sets": ()})
+    new = record.refreshed(old, plan_of(asked, ce, baseline="bbn"))
+    assert (new.rows, new.baseline) == ((asked, ce, longer), "bbn"), "now the file asks for bbn itself"
+    assert record.refreshed(new, plan_of(asked, ce, baseline="bbn")) == new
+
+
 def test_folders_with_a_plan_are_found_in_order(tmp_path):
     for name in ("b", "a"):
         make_records.write(tmp_path, *make_records.five(), suite=name)

@@ -62,9 +62,8 @@ def test_no_line_is_longer_than_80_columns_and_no_figure_is_cut(tmp_path):
     shown = text(board, 80)
     assert max(map(len, shown.splitlines())) <= 80
     whole = {word for r in board.rows for column in columns.COLUMNS for word in column.text(r).split()}
-    body = shown.splitlines()[
-        2 : shown.splitlines().index(next(x for x in shown.splitlines() if x.startswith("Top-1")))
-    ]
+    lines = shown.splitlines()
+    body = lines[2 : next(i for i, line in enumerate(lines) if line.startswith("No room here for ECE, params k"))]
     printed = {word for line in body for word in line[writers.LABEL_WIDTH :].split()}
     assert printed <= whole, f"cut: {printed - whole}"
     assert {"66.7±423.5", "100.0", "50.0"} <= printed
@@ -75,7 +74,16 @@ def test_no_line_is_longer_than_80_columns_and_no_figure_is_cut(tmp_path):
 def test_columns_that_are_asked_for_are_never_dropped(five):
     options = tables.Options(columns=("label", "top1", "params", "seconds"))
     shown = text(load(five, options), 40, options)
-    assert "params k" in shown and "train min" in shown
+    assert "params k" in shown and "train min" in shown and "No room" not in shown
+    assert shown.splitlines()[0].startswith("toy: toy_lt, resnet8,"), (
+        "the heading is as wide as the window, not the table"
+    )
+
+
+def test_columns_that_have_no_room_are_named(five):
+    board = load(five)
+    assert "No room here for ECE, params k, train min: --columns," in text(board, 80)
+    assert "No room" not in text(board, 140)
 
 
 BRACKETS = ("ce [lr=0.5]", "ce [/bold]", "ce [red]x", "ce(head=[a, b])")
