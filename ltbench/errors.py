@@ -49,6 +49,8 @@ def _sentence(fault: ErrorDetails, allowed: tuple[str, ...]) -> str:
     if fault["type"] == "literal_error":
         hint = near(str(given), re.findall(r"'([^']+)'", fault["ctx"]["expected"]))
         return f"must be {fault['ctx']['expected']}, got {given!r}{f'; {hint}' if hint else ''}"
+    if fault["type"] == "value_error":  # a whole that contradicts itself names the fields and values that do
+        return fault["msg"].removeprefix("Value error, ")
     message = fault["msg"].replace("Input should", "must").replace("a valid integer", "a whole number")
     message = message.replace("must be a valid", "must be a")
     return f"{message}, got {given!r}"

@@ -68,7 +68,7 @@ class Recipe:
         for (choice, value), names in OWN.items():
             strange = [name for name in names if getattr(self, name) != _DEFAULTS[name]]
             if strange and (chosen := getattr(self, choice)) != value:
-                yield f"{choice} {chosen} takes no {', '.join(strange)}: leave {value}'s fields out"
+                yield f"{choice} {chosen} takes no {', '.join(strange)}: for {choice} {value} only"
         if self.batch_size % self.accumulate:
             yield f"batch_size {self.batch_size} cannot be cut into accumulate {self.accumulate} equal parts"
         if self.min_lr > self.lr:
