@@ -164,7 +164,7 @@ def _conventional(loop: Loop, window: _Window) -> None:
         ]
     )  # fmt: skip
 
-    class Pixels(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    class Pixels(torch.utils.data.Dataset):
         def __len__(self) -> int:
             return len(labels)
 

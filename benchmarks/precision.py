@@ -9,18 +9,19 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ltbench import record
-from ltbench.scores import FIGURES, figures, gain
-from ltbench.tables import plus_minus
+from ltbench.columns import plus_minus
+from ltbench.scores import FIGURES, figures, gain, summary
 
 SUITE = """\
 data: {name: cifar100_lt, imbalance: 100}
 backbone: resnet32
 seeds: [0, 1, 2]
 recipe: {name: ride10, epochs: 10, batch_size: 128, lr: 0.1, momentum: 0.9, nesterov: true, weight_decay: 5.0e-4,
-         schedule: steps, steps: [0.8, 0.9], gamma: 0.01, warmup: 0.025, augment: [crop, flip, rotate15]}
+         schedule: steps, steps: [0.8, 0.9], gamma: 0.01, warmup: 0.2, augment: [crop, flip, rotate15]}
 methods: [ce, {ride: {experts: 3}}]
 """
 
@@ -38,13 +39,19 @@ def main() -> None:
         where = ["--results", str(asked.out / precision), "--runs", str(asked.out / "runs"), "--data", str(asked.data)]
         words = [sys.executable, "-m", "ltbench", "run", str(suite), "--precision", precision, *where, *rest]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    half, full = (_figures(asked.out / precision / "precision") for precision in ("bf16", "fp32"))
+    for line in differences(asked.out):
+        print(line)
+
+
+def differences(out: Path) -> Iterator[str]:
+    """A line per method and figure, from the records below out."""
+    half, full = (_figures(out / precision / "precision") for precision in ("bf16", "fp32"))
     for label in full:
         for figure in FIGURES:
             ours, theirs = ({s: row[figure] for s, row in rows[label].items()} for rows in (half, full))
             change = gain(ours, theirs)
-            before = sum(theirs.values()) / len(theirs)
-            print(
+            before = summary(list(theirs.values()))["mean"] or 0.0
+            yield (
                 f"{label:18} {figure:7} fp32 {before:5.2f}  bf16 - fp32 "
                 f"{plus_minus(change['mean'], change['ci95'], sign=True)} (n = {change['n']}, paired by seed)"
             )

@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from ltbench import graph, live, machine, plan, runs, suite
+from ltbench.data.files import Files
 from ltbench.data.memory import Images
 from ltbench.data.spec import data_folder
 from ltbench.evaluate import evaluate
@@ -44,7 +45,7 @@ def main() -> None:
     made = plan.make(suite.read(asked.suite, sets), folder)
     kinds = defaultdict(list)
     for spec in made.runs.values():
-        kinds[spec.label, spec.recipe.hash()].append(spec)
+        kinds[name(spec, made), spec.recipe.hash()].append(spec)
     print(f"{'run':58} {'runs':>4} {'images/s':>9} {'hours each':>10} {'hours':>7}")
     total = 0.0
     for (label, _), specs in kinds.items():
@@ -59,15 +60,22 @@ def main() -> None:
     print(f"{device}; commit {machine.commit()[0]}")
 
 
+def name(spec: RunSpec, made: Plan) -> str:
+    """A run's label, with data and backbone where the suite has several."""
+    several = ((made.suite.data, spec.data.label), (made.suite.backbones, spec.backbone))
+    return ", ".join([spec.label, *(text for of, text in several if len(of) > 1)])
+
+
 def cost(spec: RunSpec, made: Plan, folder: Path, device: str, steps: int) -> tuple[float, float]:
     """(images a second in training, seconds of the whole run) of one run."""
     accelerator = machine.make_accelerator(device, spec.recipe.precision)
     dataset = live.on_device(spec, folder, str(accelerator.device))
     train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
     method = untrained(spec, made, train, accelerator)
+    part = dataset.test.subset(torch.arange(len(dataset.test)) < EVALUATED)
     begun = time.perf_counter()
-    evaluate(method, _first(dataset.test, EVALUATED), accelerator)
-    seconds = (time.perf_counter() - begun) * len(dataset.test) / EVALUATED
+    evaluate(method, part, accelerator)
+    seconds = (time.perf_counter() - begun) * len(dataset.test) / len(part)
     if not spec.recipe.epochs:
         return 0.0, seconds
     a_step = _seconds_a_step(method, spec, train, accelerator, steps)
@@ -75,7 +83,7 @@ def cost(spec: RunSpec, made: Plan, folder: Path, device: str, steps: int) -> tu
     return spec.recipe.batch_size * len(method.streams()) / a_step, seconds
 
 
-def untrained(spec: RunSpec, made: Plan, train: Images, accelerator: Accelerator) -> Method:
+def untrained(spec: RunSpec, made: Plan, train: Images | Files, accelerator: Accelerator) -> Method:
     """The run's method as it begins, on parents that were never trained: they cost as much."""
     method = live.construct(spec, train, accelerator)
     parents = runs.parents_of(spec, made.runs)
@@ -87,11 +95,9 @@ def untrained(spec: RunSpec, made: Plan, train: Images, accelerator: Accelerator
     return method
 
 
-def _first(images: Images, count: int) -> Images:
-    return Images(images.image[:count], images.label[:count], images.classes, images.norm)
-
-
-def _seconds_a_step(method: Method, spec: RunSpec, train: Images, accelerator: Accelerator, steps: int) -> float:
+def _seconds_a_step(
+    method: Method, spec: RunSpec, train: Images | Files, accelerator: Accelerator, steps: int
+) -> float:
     """Seconds a training step, after three that warm up."""
     times: list[float] = []
     last = steps + 3

@@ -102,7 +102,9 @@ def run(
     seeds: SeedsOption = None,
     sets: SetOption = None,
     plugin: PluginOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run. Nothing is written but data that must be fetched.")
+    ] = False,
 ) -> None:
     """Carry out what a suite asks for and is not done yet; the same command continues after a kill."""
     sets = [*(sets or []), *([f"recipe.precision={precision}"] if precision else [])]

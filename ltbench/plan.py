@@ -104,6 +104,7 @@ def make(suite: Suite, folder: Path) -> Plan:
     """
     nets, entries = _resolved(suite)
     plan = Plan(suite)
+    faults: list[str] = []
     for data, (i, net) in product(suite.data, enumerate(nets)):
         sets = [Sample.of(open_dataset(part, folder)) for part in data.each()]
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
@@ -112,7 +113,12 @@ def make(suite: Suite, folder: Path) -> Plan:
         fitting: set[str] = set()
         for entry, ref, recipe in entries:
             visit = _Visitor(plan, data, sets, net, suite.where("methods", entry.index), fitting)
-            plan.rows.append(visit.row(entry, ref, recipe))
+            try:
+                plan.rows.append(visit.row(entry, ref, recipe))
+            except LtbenchError as error:
+                faults.append(str(error))
+    if faults:
+        raise LtbenchError("\n".join(dict.fromkeys(faults)))
     _refuse_twins(plan)
     _baseline(suite, plan.rows)
     return plan

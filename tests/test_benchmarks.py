@@ -75,3 +75,48 @@ def test_memory_prints_its_slope():
 def test_suite_cost_sums_up(glyph_cache):
     printed = run("suite_cost.py", "quick", "--data", str(glyph_cache), "--steps", "1")
     assert "ride_ea" in printed and "hours of one core" in printed
+
+
+SEVERAL = """\
+data: [{name: folder, root: pets}, {name: folder, root: pets, head: 4, imbalance: 2}]
+backbone: [resnet8, resnet20]
+recipe: {epochs: 1, batch_size: 8}
+methods: [ce]
+"""
+
+
+def test_every_network_and_every_set_of_images_in_files_has_its_own_cost(tmp_path):
+    import made_images
+    import suite_cost
+
+    from ltbench import plan, suite
+
+    made_images.own(tmp_path / "pets", (9, 5, 2), tested=2, size=16)
+    (tmp_path / "several.yaml").write_text(SEVERAL)
+    made = plan.make(suite.read(str(tmp_path / "several.yaml")), tmp_path)
+    assert len({suite_cost.name(spec, made) for spec in made.runs.values()}) == 4
+    spec = next(iter(made.runs.values()))
+    images_per_second, seconds = suite_cost.cost(spec, made, tmp_path, "cpu", 1)
+    assert images_per_second > 0 and seconds > 0
+
+
+def test_the_suite_that_precisions_are_compared_on_has_its_warm_up(tmp_path):
+    import precision
+
+    from ltbench import suite
+
+    path = tmp_path / "precision.yaml"
+    path.write_text(precision.SUITE)
+    read = suite.read(str(path))
+    assert not read.faults and read.recipe.remark() == ""
+
+
+def test_two_precisions_are_compared_seed_by_seed(tmp_path):
+    import precision
+    from make_records import make, write
+
+    for name, right in (("fp32", ((5, 5, 5), (7, 7, 7))), ("bf16", ((6, 6, 6), (8, 8, 8)))):
+        write(tmp_path / name, [], [make("ce", seed, right=r) for seed, r in enumerate(right)], suite="precision")
+    lines = list(precision.differences(tmp_path))
+    # both seeds gain ten points, though they are twenty apart
+    assert lines[0] == "ce                 top1    fp32 60.00  bf16 - fp32 +10.0±0.0 (n = 2, paired by seed)"

@@ -45,6 +45,13 @@ BROKEN = {
         ("- ce", "- tau_norm: {base: ldam_drw}"),
         ["suite.yaml:6: methods[0]: tau_norm cannot start from ldam_drw: it offers no linear_head"],
     ),
+    "several that cannot be started from": (
+        ("- ce", "- tau_norm: {base: ldam_drw}\n  - lws: {base: ldam_drw}"),
+        [
+            "suite.yaml:6: methods[0]: tau_norm cannot start from ldam_drw: it offers no linear_head",
+            "suite.yaml:7: methods[1]: lws cannot start from ldam_drw: it offers no linear_head",
+        ],
+    ),
     "options that do not go together": (
         ("{experts: 2}", "{head: linear}"),
         ["suite.yaml:7: methods[1]: ride: loss ldam needs head cosine"],

@@ -125,9 +125,10 @@ class Files:
     def split(self, share: float = 0.1) -> tuple[Files, Files]:
         """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
         held = held_out(self.label, self.classes, share)
-        return self._subset(~held), self._subset(held)
+        return self.subset(~held), self.subset(held)
 
-    def _subset(self, chosen: Tensor) -> Files:
+    def subset(self, chosen: Tensor) -> Files:
+        """The images that a mask [N] chooses."""
         place = Place(self.place.root, self.place.paths[chosen.numpy()], self.place.look, self.place.norm)
         return Files(place, self.label[chosen.to(self.label.device)], self.classes, self.workers)
 

@@ -88,9 +88,10 @@ class Images:
     def split(self, share: float = 0.1) -> tuple[Images, Images]:
         """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
         held = held_out(self.label, self.classes, share)
-        return self._subset(~held), self._subset(held)
+        return self.subset(~held), self.subset(held)
 
-    def _subset(self, chosen: Tensor) -> Images:
+    def subset(self, chosen: Tensor) -> Images:
+        """The images that a mask [N] chooses."""
         chosen = chosen.to(self.label.device)
         return Images(self.image[chosen], self.label[chosen], self.classes, self.norm)
 
