@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -95,7 +96,8 @@ def _show_method(name: str, cls: Any, console: Console) -> None:
     from . import registry
 
     console.print(Text(f"{name}  ({registry.origin(cls)}, version {cls.version})", style="bold"))
-    console.print(Text(inspect.getdoc(cls) or ""))
+    paragraphs = re.sub(r"(?<!\n)\n(?![\n ])", " ", inspect.getdoc(cls) or "")  # the window breaks the lines
+    console.print(Text(paragraphs))
     if cls.paper:
         console.print(Text(cls.paper))
     table = Table("option", "type", "default", box=None, pad_edge=False)

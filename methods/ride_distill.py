@@ -16,8 +16,9 @@ from .ride import RIDE, Share
 class RIDEDistill(RIDE):
     """RIDE that also follows the mean prediction of a RIDE with more experts.
 
-    teacher: the finished run that is followed, any method; temperature and strength of the distillation loss; the
-    others as in ride, spread being ride's default where it is none.
+    teacher: the finished run that is followed, any method; temperature and strength of the distillation loss; repeat: as
+    the published code, count the whole loss once per expert. The others as in ride, spread being ride's default where
+    it is none.
     """
 
     paper = "arXiv:2010.01809"
@@ -30,6 +31,7 @@ class RIDEDistill(RIDE):
         teacher: Ref = Ref("ride", {"experts": 6}),
         temperature: Annotated[float, Gt(0)] = 1.5,
         strength: Annotated[float, Ge(0)] = 1.0,
+        repeat: bool = False,
         diversity: float = -0.45,
         width: Annotated[float, Interval(gt=0, le=1)] = 0.75,
         spread: Share | None = None,
@@ -37,6 +39,7 @@ class RIDEDistill(RIDE):
         further: Any = {} if spread is None else {"spread": spread}
         super().__init__(problem, experts=experts, diversity=diversity, width=width, **further)
         self.temperature, self.strength = temperature, strength
+        self.times = experts if repeat else 1
 
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Ref]:
@@ -49,16 +52,15 @@ class RIDEDistill(RIDE):
         return "backbone", "experts"
 
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
-        """RIDE's loss once, and the divergence from the teacher once.
+        """RIDE's loss and the divergence from the teacher.
 
-        The published code repeats both for every expert, which multiplies the rate by their number, and leaves the
-        teacher in training mode, so that it drifts; here the teacher is in eval mode.
+        The published code repeats both for every expert, which multiplies the rate by their number (and warms up over
+        20 epochs of 200, not 5): `repeat` does. It leaves the teacher in training mode, so that it drifts; here the
+        teacher is in eval mode.
         """
         experts = self.experts(batch.image)
         with torch.no_grad():
             goal = self.parents["teacher"].predict(batch.image).logits
         follow = losses.divergence(experts.mean(0), goal, self.temperature)
-        return {
-            **self.terms(t, experts, batch.target),
-            "distill": self.strength * self.temperature**2 * follow,
-        }
+        terms = self.terms(t, experts, batch.target) | {"distill": self.strength * self.temperature**2 * follow}
+        return {name: self.times * term for name, term in terms.items()}

@@ -352,6 +352,15 @@ def test_the_distillation_term_by_its_formula():
     assert all(F.l1_loss(found[name], own[name]) == 0 for name in own)
 
 
+def test_the_published_code_counts_each_term_once_per_expert():
+    once, teacher = student_and_teacher()
+    twice, _ = student_and_teacher(repeat=True)
+    twice.load_state_dict(once.state_dict())
+    twice.parents = {"teacher": teacher}
+    found, doubled = (student.eval().loss(EARLY, batch()) for student in (once, twice))
+    assert {name: 2 * term.item() for name, term in found.items()} == {k: v.item() for k, v in doubled.items()}
+
+
 def test_the_teacher_is_left_as_it_was_and_no_part_of_the_student():
     student, teacher = student_and_teacher()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
