@@ -167,16 +167,32 @@ def csv_value(value: Any) -> Any:
 LABEL_WIDTH = 24  # "ride_distill(experts=3, " stays on one line; longer labels are folded at their spaces
 
 
-def _fitting(columns: list[Column], rows: Sequence[TableRow], width: int) -> tuple[list[Column], int]:
-    """The columns that fit into that width, the least important ones dropped, and the width that they take."""
+def _needed(columns: Sequence[Column], rows: Sequence[TableRow]) -> dict[str, int]:
+    """The characters that each column takes, with the space behind it; of labels, as few as they may be folded to."""
     needed = {c.key: max(len(title(c, rows)), *(len(c.text(row)) for row in rows)) + 1 for c in columns}
     needed["label"] = min(needed.get("label", 0), LABEL_WIDTH + 1)
+    return needed
+
+
+def _fitting(columns: list[Column], rows: Sequence[TableRow], width: int) -> list[Column]:
+    """The columns that fit into that width, the least important ones dropped."""
+    needed = _needed(columns, rows)
     kept = list(columns)
     for key in DROPPED:
         if sum(needed[c.key] for c in kept) <= width:
             break
         kept = [c for c in kept if c.key != key]
-    return kept, sum(needed[c.key] for c in kept)
+    return kept
+
+
+def _folded(label: str, width: int) -> str:
+    """A label in lines of that width, broken behind "(", "," and spaces where it can be."""
+    lines = [""]
+    for part in re.findall(r"[^(, ]*[(, ]*", label):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _left_out(asked: Sequence[Column], shown: Sequence[Column], rows: Sequence[TableRow]) -> list[str]:
@@ -192,17 +208,21 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
 
     for rows in blocks(board.rows):
         asked = chosen_columns(options.columns, rows)
-        columns, width = (asked, 0) if options.columns else _fitting(asked, rows, console.width)
+        columns = asked if options.columns else _fitting(asked, rows, console.width)
+        needed = _needed(columns, rows)
+        width = sum(needed[column.key] for column in columns)
+        room = LABEL_WIDTH + max(0, console.width - width)
         console.print(Text(plain(heading(rows)), style="italic"))
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
             first = column.key == "label"
-            wide = min(LABEL_WIDTH, max(len(plain(column.text(row))) for row in rows)) if first else None
             justify: Any = "left" if first else "right"
-            table.add_column(title(column, rows), justify=justify, no_wrap=not first, overflow="fold", min_width=wide)
+            table.add_column(title(column, rows), justify=justify, no_wrap=not first, overflow="fold")
         for row in rows:
-            cells = (Text(plain(c.text(row)), style="bold" if is_bold(c, row) else "") for c in columns)
-            table.add_row(*cells)
+            texts = [plain(column.text(row)) for column in columns]
+            cells = [_folded(t, room) if c.key == "label" else t for c, t in zip(columns, texts, strict=True)]
+            styles = ["bold" if is_bold(column, row) else "" for column in columns]
+            table.add_row(*map(Text, cells, styles))
         console.print(table, width=max(width, console.width), crop=False)
         for note in (*_left_out(asked, columns, rows), *footer(rows, [column.key for column in columns])):
             if note.startswith("Bold:") and not console.is_terminal:

@@ -16,9 +16,9 @@ from .ride import RIDE, Share
 class RIDEDistill(RIDE):
     """RIDE that also follows the mean prediction of a RIDE with more experts.
 
-    teacher: the finished run that is followed, any method; temperature and strength of the distillation loss; repeat: as
-    the published code, count the whole loss once per expert. The others as in ride, spread being ride's default where
-    it is none.
+    teacher: the finished run that is followed, any method; temperature and strength of the distillation loss; repeat:
+    count the whole loss once per expert, as the published code. The others as in ride, spread being ride's default
+    where it is none.
     """
 
     paper = "arXiv:2010.01809"

@@ -86,6 +86,19 @@ def test_columns_that_have_no_room_are_named(five):
     assert "No room" not in text(board, 140)
 
 
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("ce", ["ce"]),
+        ("ride_ea(base=ride_distill(experts=3))", ["ride_ea(", "base=ride_distill(", "experts=3))"]),
+        ("ride(experts=3, loss=ce)", ["ride(experts=3,", "loss=ce)"]),
+        ("a_word_of_twenty_sign", ["a_word_of_twenty_sign"]),
+    ],
+)
+def test_labels_are_broken_where_they_read_well(label, lines):
+    assert writers._folded(label, 18).splitlines() == lines
+
+
 BRACKETS = ("ce [lr=0.5]", "ce [/bold]", "ce [red]x", "ce(head=[a, b])")
 
 
