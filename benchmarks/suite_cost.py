@@ -65,6 +65,8 @@ def cost(spec: RunSpec, made: Plan, folder: Path, device: str, steps: int) -> tu
     dataset = live.on_device(spec, folder, str(accelerator.device))
     train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
     method = untrained(spec, made, train, accelerator)
+    if device == "cuda":
+        evaluate(method, _first(dataset.test, EVALUATED), accelerator)  # the first one loads kernels
     begun = time.perf_counter()
     evaluate(method, _first(dataset.test, EVALUATED), accelerator)
     seconds = (time.perf_counter() - begun) * len(dataset.test) / EVALUATED
