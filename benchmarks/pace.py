@@ -86,6 +86,7 @@ class Process:
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(self.loop, theirs), daemon=not self.loop.workers)
         self._process.start()
+        theirs.close()  # or its end would not be heard, and waited for without end
         self.pipe.recv()  # it stands ready
         return self
 

@@ -73,6 +73,8 @@ def cost(spec: RunSpec, made: Plan, folder: Path, device: str, steps: int) -> tu
     train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
     method = untrained(spec, made, train, accelerator)
     part = dataset.test.subset(torch.arange(len(dataset.test)) < EVALUATED)
+    if device == "cuda":
+        evaluate(method, part, accelerator)  # the first one loads kernels
     begun = time.perf_counter()
     evaluate(method, part, accelerator)
     seconds = (time.perf_counter() - begun) * len(dataset.test) / len(part)

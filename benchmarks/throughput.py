@@ -68,7 +68,8 @@ def on_a_gpu(windows: int, steps: int) -> None:
     limit = convolution_rate("cuda", "bf16")
     for method in METHODS:
         print(f"\n{method}")
-        usual = Loop("conventional, fp32, 2 workers", method, True, device="cuda", workers=2)
+        # torch's own default: fp32 convolutions in TF32
+        usual = Loop("conventional, TF32, 2 workers", method, True, device="cuda", workers=2)
         others = [
             [Loop(f"ltbench, {p}, {'recorded' if graph else 'eager'}", method, precision=p, device="cuda", graph=graph)]
             for p in ("fp32", "bf16")
@@ -80,7 +81,7 @@ def on_a_gpu(windows: int, steps: int) -> None:
         of_limit(found["ltbench, bf16, recorded"], method, limit, "bf16")
         one = Loop("1 job", method, precision="bf16", device="cuda")
         several = [[Loop(f"{n} jobs", method, precision="bf16", device="cuda")] * n for n in (2, 4)]
-        compare([one], several, windows, steps, watch=True)
+        compare([one], several, min(windows, 3), 10 * steps, watch=True)  # nvidia-smi takes a second to begin
 
 
 def compare(
@@ -113,7 +114,7 @@ def _utilisation(found: list[float], wanted: bool) -> Iterator[None]:
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         yield
         process.terminate()
-        found += [float(line) for line in process.communicate()[0].split()]
+        found += [float(word) for word in process.communicate()[0].split() if word.isdigit()]  # not "[N/A]"
 
 
 def of_limit(found: float, method: str, limit: float, precision: str) -> None:

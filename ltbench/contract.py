@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load, save
 from torch import Tensor
 
-from . import backbones, capturable, registry
+from . import backbones, capturable, machine, registry
 from .data.draws import seed_of
 from .data.memory import Epoch, Images, Norm
 from .evaluate import evaluate
@@ -73,7 +72,7 @@ class Trials:
         self.ref = replace(ref, options=registry.resolve(ref.method, ref.options))
         self.cls = registry.get(ref.method)
         self.train, self.test = toy((24, 14, 8, 4, 3), 0), toy((6,) * CLASSES, 1)
-        self.accelerator = Accelerator(cpu=True)
+        self.accelerator = machine.make_accelerator("cpu", "fp32")  # whatever the one before it was for
         self.trained = {} if trained is None else trained
         self.parents = self._parents(LEARN)
         self.recipe = self._recipe(RECIPE)

@@ -8,8 +8,9 @@ for BBN. The random draws of a step differ from replay to replay, since torch's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any, Protocol, cast
 
 import torch
@@ -60,7 +61,7 @@ class CudaTape:
     """CUDA graphs, on a stream of their own: torch records none on the default one."""
 
     def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
+        self._stream = _side_stream(torch.cuda.current_device())
 
     def record(self, work: Work) -> Work:
         """As Tape; an operation that waits for the device raises."""
@@ -75,10 +76,22 @@ class CudaTape:
 
         return replay
 
-    def stream(self) -> AbstractContextManager[Any]:
-        """As Tape."""
-        self._stream.wait_stream(torch.cuda.current_stream())
-        return torch.cuda.stream(self._stream)
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """As Tape; what follows waits for that work, on the device."""
+        outer = torch.cuda.current_stream()
+        self._stream.wait_stream(outer)
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:
+            outer.wait_stream(self._stream)
+
+
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    """One for all runs of a process: cuBLAS keeps a workspace, of 32 MiB on Hopper, for each stream it has seen."""
+    return torch.cuda.Stream(device)
 
 
 def make_tape(accelerator: Accelerator) -> Tape | None:
@@ -101,6 +114,7 @@ class Graphed:
         self._form: list[Any] | None = None
         self._images = 0  # of a step of that form
         self._watch: Watch | None = None
+        self._phase: dict[float | None, Any] = {}  # the yes/no questions, and their answers, of the last check
         self._held: Sequence[Micro] = ()
         self._replay: Work | None = None
         self.recordings = 0
@@ -136,8 +150,10 @@ class Graphed:
         if ("step", None) in self._watch.answers:
             self._eagerly("its loss reads the step, which never stays")
             return False
-        if self._possible:  # told already, by the first step
+        phase = {share: answer for (name, share), answer in self._watch.answers.items() if name == "after"}
+        if self._possible and phase == self._phase:  # told already, by the first step of this phase
             return True
+        self._phase = phase
         reason = capturable.why_not(self._eager.method, t, self._eager.batches(part))
         if reason:
             self._eagerly(reason)
@@ -146,6 +162,7 @@ class Graphed:
     def _give_up(self, reason: str, t: Clock, parts: Sequence[Micro]) -> Outcome:
         self._possible = False
         self._eagerly(reason)
+        self._eager.stepper.zero_grad()  # what a recording that broke off has left there was never computed
         return self._eager(t, parts)
 
     def _eagerly(self, reason: str) -> None:

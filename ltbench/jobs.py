@@ -66,6 +66,14 @@ class _Worker:
     spec: RunSpec | None = None  # what it is at
     told: bool = False  # to stop, since another runner has taken its run over
 
+    def end(self) -> None:
+        """Let it go, and see that it has gone."""
+        self.pipe.close()
+        self.process.join(timeout=10)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
 
 class _Pool:
     """Processes that live through many runs, so that torch and the data are loaded once in each."""
@@ -108,10 +116,7 @@ class _Pool:
         for worker in self.workers:
             worker.pipe.close()
         for worker in self.workers:
-            worker.process.join(timeout=10)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            worker.end()
         self.claims.close()
 
     def _start(self, number: int) -> _Worker:
@@ -193,8 +198,16 @@ class _Pool:
         self.claims.give_back(spec)
         if status is not None:
             self.ended[key] = status
+            if status == "failed" and self.waiting:
+                self._renew(worker)
         elif not self.signals:  # taken over: it is for the other to end it
             self.waiting.append(spec)
+
+    def _renew(self, worker: _Worker) -> None:
+        """Another process takes a worker's place: an error of CUDA can leave one in which every later run fails."""
+        number = self.workers.index(worker)
+        worker.end()
+        self.workers[number] = self._start(number)
 
     def _bury(self, worker: _Worker) -> None:
         """A worker died in its run, as the system kills one that takes too much memory: another takes its place."""

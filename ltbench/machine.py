@@ -25,7 +25,8 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)
     if device == "cuda":
         torch.backends.cudnn.deterministic = True  # a resumed run equals an uninterrupted one to the bit
-        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+        # fp32 is fp32, also where the environment says otherwise, as in NVIDIA's images
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 
 

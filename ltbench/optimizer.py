@@ -39,6 +39,8 @@ def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torc
             _groups(trained, recipe), lr=rate, betas=recipe.betas, eps=recipe.eps, weight_decay=decay, fused=True,
             capturable=device.type == "cuda",
         )  # fmt: skip
+        # torch warns of a capturable optimizer's eager steps: a run's first, and each epoch's short last one
+        optimizer._warned_capturable_if_run_uncaptured = True
     for p in trained.values():
         optimizer.state[p].update(_fresh(p, recipe))
     return optimizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -170,6 +171,7 @@ class _Run:
         self._check_again()
         accelerator = machine.make_accelerator(self.settings.device, spec.recipe.precision)
         if accelerator.device.type == "cuda":
+            gc.collect()  # accelerate ties methods into cycles: those of earlier runs are no part of this one's peak
             torch.cuda.reset_peak_memory_stats()
         dataset = on_device(spec, self.settings.data, str(accelerator.device), self.settings.workers)
         train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]

@@ -43,7 +43,9 @@ class NCM(CRT):
         parts = [(self.features(batch.image).float(), batch.label) for batch in data.once()]
         features, label = torch.cat([f for f, _ in parts], dim=1), torch.cat([y for _, y in parts])
         self.centre.copy_(features.mean(1, keepdim=True))
-        self.means.zero_().index_add_(1, label, self._directions(features)).div_(data.counts[:, None])
+        # added up on the CPU: a GPU adds in any order, and two runs would differ
+        sums = torch.zeros(self.means.shape).index_add_(1, label.cpu(), self._directions(features).cpu())
+        self.means.copy_(sums).div_(data.counts[:, None])
 
     def classify(self, features: Tensor) -> Tensor:
         """[E, B, C] minus the squared distances to the means."""

@@ -59,6 +59,15 @@ def test_two_loops_take_turns():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_loop_that_dies_is_not_waited_for():
+    import pace
+
+    with pytest.raises(EOFError):
+        pace.Process(pace.Loop("dies", "no_such_method")).__enter__()
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_throughput_compares_on_this_machine():
     printed = run("throughput.py", "--windows", "2", "--steps", "1")

@@ -35,6 +35,7 @@ class Faulty(CE):
 
     def loss(self, t, batch):
         if "MENDED" not in os.environ:
+            os.environ["SPOILT"] = "by faulty"  # in a process so left, exploding fails too
             raise RuntimeError("[bold]the loss[/bold] went wrong\\nin more than one line")
         return super().loss(t, batch)
 
@@ -44,6 +45,8 @@ class Exploding(CE):
     """Is not finite from its second step on."""
 
     def loss(self, t, batch):
+        if "SPOILT" in os.environ:
+            raise RuntimeError("this process is spoilt")
         return {"boom": super().loss(t, batch)["ce"] * (1.0 if t.step < 1 else float("inf"))}
 
 
@@ -236,6 +239,13 @@ def test_a_run_that_fails_stops_no_other_and_is_exit_code_1(bad):
     assert statuses == {
         "ce": "complete", "faulty": "failed", CHILD: "failed", "exploding": "diverged", "dying": "failed",
     }  # fmt: skip
+
+
+def test_a_run_that_fails_leaves_its_process_to_none_after_it(bad):
+    """As an error of CUDA spoils a process for good."""
+    begun = re.findall(r"^(.*) s0: start ", bad.first.stderr, re.MULTILINE)
+    assert begun.index("faulty") < begun.index("exploding"), "else this says nothing"
+    assert bad.before["exploding", 0].status == "diverged"
 
 
 def test_each_end_has_its_reason(bad):

@@ -3,8 +3,10 @@
 from functools import cache
 
 import pytest
+import torch
+from accelerate.state import AcceleratorState, PartialState
 
-from ltbench import Method, contract, labels, registry
+from ltbench import Method, contract, labels, machine, registry
 
 VARIANTS = [
     "ce(head=cosine)",
@@ -33,6 +35,14 @@ def trials():
 @pytest.mark.parametrize("label", [*registry.available(), *VARIANTS])
 def test_contract(trials, label, test):
     assert not contract.TESTS[test](trials(label)), "built-in methods are kept without a remark"
+
+
+def test_trials_are_made_on_the_cpu_whatever_ran_before(monkeypatch):
+    """Accelerate keeps one state a process, and refuses cpu=True where a run on a GPU has left its own."""
+    machine.make_accelerator("cpu", "fp32")
+    for state in (PartialState, AcceleratorState):
+        monkeypatch.setitem(state._shared_state, "device", torch.device("cuda"))
+    assert contract.Trials(labels.parse("ce")).accelerator.device.type == "cpu"
 
 
 def test_every_built_in_names_its_paper():

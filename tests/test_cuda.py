@@ -4,13 +4,18 @@ from functools import cache
 
 import pytest
 import torch
-from accelerate import Accelerator
 
-from ltbench import contract, graph, labels, machine
+from ltbench import checkpoints, contract, graph, labels, machine
 from ltbench.recipe import Recipe
-from ltbench.trainer import Fit, Progress
+from ltbench.trainer import Fit, Interrupted, Progress
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+    # torch's own, once a process, and not of what is tested here
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+    pytest.mark.filterwarnings("ignore:Please use the new API settings to control TF32"),
+]
 
 # 20 epochs of 4 steps, the last one short; the rate changes each epoch, deferred re-weighting begins at epoch 16
 RECIPE = Recipe(epochs=20, batch_size=16, lr=0.05, warmup=0.4, schedule="cosine", augment=("crop", "flip", "rotate15"))
@@ -22,13 +27,16 @@ def trials():
     return cache(lambda label: contract.Trials(labels.parse(label)))
 
 
-def train(trials, precision="fp32", *, graphed, **more):
-    """(method, progress, notes, tape) after training on the GPU."""
+def train(trials, precision="fp32", *, graphed, tensors=None, **more):
+    """(method, progress, notes) after training on the GPU, from a checkpoint's tensors where they are given."""
     accelerator = machine.make_accelerator("cuda", precision)
     notes: list[str] = []
     method = trials.fresh()
     method.parents = {role: parent.to("cuda") for role, parent in method.parents.items()}
     method.to("cuda").to(memory_format=torch.channels_last)
+    if tensors:
+        method.load_state_dict(checkpoints.part(tensors, "method"))
+        more["optimizer_state"] = checkpoints.part(tensors, "optimizer")
     tape = graph.make_tape(accelerator) if graphed else None
     progress = more.pop("progress", Progress())
     Fit(
@@ -56,6 +64,21 @@ def test_recorded_steps_train_as_eager_ones(trials, label, precision):
 def test_two_recorded_runs_are_equal_to_the_bit(trials):
     first, second = (contract.state(train(trials("ride"), graphed=True)[0]) for _ in range(2))
     assert contract.same(first, second)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 6, 66])  # in the first epoch, before a short step, in the last phase
+def test_a_resumed_run_equals_one_that_was_not_stopped_to_the_bit(trials, stop):
+    on, progress, kept = trials("ldam_drw"), Progress(), {}
+
+    def after_step(fit: Fit) -> None:
+        if fit.progress.step == stop:
+            kept.update({name: value.clone() for name, value in fit.snapshot().items()})
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(on, graphed=True, progress=progress, after_step=after_step)
+    whole, resumed = train(on, graphed=True)[0], train(on, graphed=True, progress=progress, tensors=kept)[0]
+    assert contract.same(contract.state(resumed), contract.state(whole))
 
 
 def test_a_loss_that_waits_runs_eagerly_and_says_so(trials):
@@ -91,4 +114,4 @@ def test_nothing_waits_for_the_device_inside_an_epoch(trials, graphed):
 def test_the_training_data_and_the_draws_lie_on_the_gpu(trials):
     data = trials("ce").train.to(torch.device("cuda"))
     assert data.padded.is_cuda and data.table.is_cuda
-    assert Accelerator().device.type == "cuda"
+    assert machine.make_accelerator("cuda", "fp32").device.type == "cuda"

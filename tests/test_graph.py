@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 import torch
 
-from ltbench import Batch, Clock, Method, Prediction, capturable, contract, labels, registry
+from ltbench import Batch, Clock, Method, Prediction, capturable, contract, graph, labels, registry
 from ltbench.graph import Watch
 from ltbench.recipe import Recipe
 from ltbench.trainer import DivergedError, Progress
@@ -114,6 +114,58 @@ def test_where_nothing_can_be_recorded_steps_are_eager_and_it_is_said_once(trial
     refused = trained(trials("ldam_drw"), tape=Refuses(), note=notes.append)
     assert contract.same(refused, trained(trials("ldam_drw")))
     assert notes == ["steps are taken eagerly, not as a CUDA graph: operation not permitted when stream is capturing"]
+
+
+class BreaksOff(Rerun):
+    """A tape on which a recording breaks off after the backward pass: nothing was computed, but memory was taken."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.parameters = list(method.parameters())
+
+    def record(self, work):
+        for p in self.parameters:
+            p.grad = torch.full_like(p, 1e3)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def test_a_recording_that_broke_off_leaves_no_gradients_behind(trials):
+    method = trials("ce").fresh()
+    assert contract.same(trained(trials("ce"), method, tape=BreaksOff(method)), trained(trials("ce")))
+
+
+def test_a_loss_that_waits_only_late_in_the_run_is_found_before_it_is_recorded(trials):
+    def loss(self, t, batch):
+        value = ce(self, batch)
+        return {"ce": value * (1.0 if t.after(0.4) and value.item() < 0 else 2.0)}
+
+    tape, notes = Rerun(), []
+    recorded = trained(trials("ce"), altered(trials, loss=loss), tape=tape, note=notes.append)
+    assert contract.same(recorded, trained(trials("ce"), altered(trials, loss=loss)))
+    assert tape.recordings == 1 and len(notes) == 1 and "DataDependent" in notes[0]
+
+
+def test_what_follows_the_tapes_stream_waits_for_it(monkeypatch):
+    waits = []
+
+    class Stream:
+        def __init__(self, device=None):
+            self.name = "side" if device is not None else "outer"
+
+        def wait_stream(self, other):
+            waits.append((self.name, other.name))
+
+    outer = Stream()
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: outer)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    graph._side_stream.cache_clear()
+    with pytest.raises(KeyError), graph.CudaTape().stream():
+        assert waits == [("side", "outer")]
+        raise KeyError
+    graph._side_stream.cache_clear()
+    assert waits == [("side", "outer"), ("outer", "side")]
 
 
 def altered(trials, **members):
