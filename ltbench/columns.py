@@ -57,6 +57,10 @@ def _plain(key: str) -> Callable[[TableRow], str]:
     return lambda row: "n/a" if _of(row, key)["mean"] is None else f"{_of(row, key)['mean']:.1f}"
 
 
+def _alone(row: TableRow) -> str:
+    return "" if row["alone"]["mean"] is None else f"{row['alone']['mean']:.1f}"
+
+
 def _gain(row: TableRow) -> str:
     return plus_minus(row["gain"]["mean"], row["gain"]["ci95"], sign=True) if row["gain"] else ""
 
@@ -90,6 +94,7 @@ COLUMNS = (
     *(Column(name, name, _plain(name), _figure(name)) for name in GROUPS),
     Column("gain", "gain", _gain, lambda row: row["gain"]["mean"] if row["gain"] else None),
     Column("ece", "ECE", _plain("ece"), _figure("ece"), more_is_better=False),
+    Column("alone", "alone", _alone, _figure("alone"), optional=True),
     Column("params", "params k", _scaled("params", 1e3, 0), lambda row: row["params"], more_is_better=False),
     Column("macs", "MACs M", _scaled("macs", 1e6, 1), lambda row: row["macs"], more_is_better=False),
     Column("macs_used", "used M", _used, lambda row: row["macs_used"], more_is_better=False),
@@ -100,7 +105,7 @@ COLUMNS = (
     ),
 )  # fmt: skip
 
-DROPPED = ("seconds", "params", "ece", "reported", "macs_used", "macs", "n", "gain", "medium", "many", "few")
+DROPPED = ("seconds", "params", "alone", "ece", "reported", "macs_used", "macs", "n", "gain", "medium", "many", "few")
 
 
 def chosen_columns(asked: Sequence[str], rows: Sequence[TableRow] = ()) -> list[Column]:

@@ -68,6 +68,7 @@ class TableRow(TypedDict):
     medium: Spread
     few: Spread
     ece: Spread
+    alone: Spread  # top-1 of the single experts, or of an ensemble's networks, by themselves: their mean
     gain: Gain | None  # None for the baseline itself
     params: int | None
     macs: int | None  # multiply-adds an image, nothing skipped

@@ -120,6 +120,7 @@ class _Suite:
         runs, adjust, lacking = self.scored[row.block, row.label]
         each = [self.figures[r.key] for r in runs.values()]
         spread: dict[str, Any] = {name: summary([one[name] for one in each]) for name in FIGURES}
+        spread["alone"] = summary([self._alone(r) for r in runs.values()])
         status, reason = self._status(row, lacking)
         baseline = self.options.baseline or self.plan.baseline
         over = self.scored.get((row.block, baseline), _Scored({}, None, [])).runs
@@ -131,7 +132,7 @@ class _Suite:
             "method": row.method, "label": row.label, "seeds": list(runs), "n": len(runs), "asked": len(row.keys),
             "status": status, "reason": reason,
             "top1": spread["top1"], "many": spread["many"], "medium": spread["medium"], "few": spread["few"],
-            "ece": spread["ece"],
+            "ece": spread["ece"], "alone": spread["alone"],
             "gain": {"baseline": baseline, **gain(*scores)} if differs else None,  # type: ignore[typeddict-item]
             "params": first.parameters if first else None,
             "macs": round(first.macs) if first else None,
@@ -149,10 +150,20 @@ class _Suite:
             "test_list": self.options.test_list, "adjust": adjust,
         }  # fmt: skip
 
+    def _alone(self, record: Record) -> float | None:
+        """The mean top-1 of single experts; unknown without them, or where it is re-scored."""
+        if not record.members or not self._is_plain:
+            return None
+        return 100 * sum(map(sum, record.members)) / (len(record.members) * sum(record.total))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether top-1 is as papers report it."""
+        return self.options.test_list == "uniform" and not self.options.adjust
+
     def _plain_top1(self, top1: dict[str, float | None]) -> dict[str, float | None]:
         """Top-1 as papers report it; unknown where it is re-scored."""
-        plain = self.options.test_list == "uniform" and not self.options.adjust
-        return top1 if plain else {"mean": None, "ci95": None}
+        return top1 if self._is_plain else {"mean": None, "ci95": None}
 
     def _status(self, row: Row, lacking: Sequence[int]) -> tuple[Status, str]:
         """(the row's status; the reason)."""

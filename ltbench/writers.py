@@ -128,7 +128,7 @@ def _csv(rows: Sequence[TableRow]) -> str:
 
 _SPREAD, _PRINTS = ("mean", "sd", "ci95"), ("rows", "train", "test")
 _NESTED = {
-    **dict.fromkeys(FIGURES, _SPREAD),
+    **dict.fromkeys((*FIGURES, "alone"), _SPREAD),
     "gain": ("baseline", *_SPREAD[::2], "n"),
     "fingerprints": _PRINTS,
     "reported": ("top1", "source", "epochs", "recipe", "same_recipe", "differs"),

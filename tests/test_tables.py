@@ -10,7 +10,7 @@ import make_records
 import pytest
 from make_records import make, row, text, write
 
-from ltbench import record, tables
+from ltbench import columns, record, tables
 from ltbench.errors import LtbenchError
 from ltbench.schema import TableRow
 from ltbench.tables import Options, load
@@ -279,3 +279,16 @@ def test_an_unknown_column_names_the_nearest(five, kind):
 def test_the_footer_says_what_was_hashed(five, data, said):
     rows = [found | {"data": data} for found in load(five).rows]
     assert any(f", {said} " in line for line in tables.footer(rows))
+
+
+def test_single_experts_are_shown_beside_their_mean(tmp_path):
+    # 30 test images: experts right on 12 and 18, then on 15 and 21, by themselves
+    seeds = (((4, 4, 4), (6, 6, 6)), ((5, 5, 5), (7, 7, 7)))
+    ride = [make("ride(experts=2)", seed, members=members) for seed, members in enumerate(seeds)]
+    ce = [make("ce", seed) for seed in range(2)]
+    plain = load(write(tmp_path, [row(ce), row(ride)], [*ce, *ride]))
+    assert plain.rows[1]["alone"]["mean"] == pytest.approx(55) and plain.rows[0]["alone"]["mean"] is None
+    (column,) = (c for c in columns.chosen_columns((), plain.rows) if c.key == "alone")
+    assert [column.text(r) for r in plain.rows] == ["", "55.0"]
+    shifted = load(tmp_path, tables.Options(test_list="forward50"))
+    assert shifted.rows[1]["alone"]["mean"] is None, "counts per class know no weights"
