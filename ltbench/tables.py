@@ -284,6 +284,7 @@ def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None) -> list
         *_rescored(ran),
         *(_about_best(ran) if shown is None or {"top1", "score"} & set(shown) else []),
         *(_about_published(rows) if shown is None or "reported" in shown else []),
+        *(_about_alone(ran) if shown is None or "alone" in shown else []),
         f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and linear layers.",
         f"Rows {prints.get('rows', '')[:8]}, {'files' if ran[0]['data'].partition('(')[0] in IN_FILES else 'pixels'} "
         f"{prints.get('train', '')[:8]}, commit {', '.join(commits)}, "
@@ -314,6 +315,13 @@ def _about_best(ran: Sequence[TableRow]) -> list[str]:
         test = "Student's, paired over seeds" if several else "but one seed tells nothing apart"
     best = f"the highest {ran[0]['metric'].replace('top1', 'top-1')}"
     return [f"Bold: {best}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."]
+
+
+def _about_alone(ran: Sequence[TableRow]) -> list[str]:
+    known = any(row["alone"]["mean"] is not None for row in ran)
+    return (
+        ["Alone: the mean top-1 of the single experts, or of an ensemble's networks, by themselves."] if known else []
+    )
 
 
 def _about_published(rows: Sequence[TableRow]) -> list[str]:

@@ -290,5 +290,6 @@ def test_single_experts_are_shown_beside_their_mean(tmp_path):
     assert plain.rows[1]["alone"]["mean"] == pytest.approx(55) and plain.rows[0]["alone"]["mean"] is None
     (column,) = (c for c in columns.chosen_columns((), plain.rows) if c.key == "alone")
     assert [column.text(r) for r in plain.rows] == ["", "55.0"]
+    assert any(note.startswith("Alone: the mean top-1") for note in tables.footer(plain.rows))
     shifted = load(tmp_path, tables.Options(test_list="forward50"))
     assert shifted.rows[1]["alone"]["mean"] is None, "counts per class know no weights"
