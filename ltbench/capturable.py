@@ -23,7 +23,8 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     A recording waits for nothing (`.item()`, shapes that depend on values), brings nothing over from the host, draws
     no random number there, and keeps all state in the buffers that were there before.
     """
-    mode = FakeTensorMode()
+    # without fallbacks: where there is a GPU, an operation without a shape rule would really be run on it
+    mode = FakeTensorMode(allow_fallback_kernels=False)
     with mode:
         twin = copy.deepcopy(method, _fakes(method))
         fakes = [Batch(*(_on_cuda(part) for part in batch)) for batch in batches]
