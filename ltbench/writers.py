@@ -213,7 +213,8 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
         width = sum(needed[column.key] for column in columns)
         room = LABEL_WIDTH + max(0, console.width - width)
         console.print(Text(plain(heading(rows)), style="italic"))
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        # as wide as it must be, where the columns that were asked for are too many for the window
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), width=width if width > console.width else None)
         for column in columns:
             first = column.key == "label"
             justify: Any = "left" if first else "right"
@@ -223,7 +224,7 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
             cells = [_folded(t, room) if c.key == "label" else t for c, t in zip(columns, texts, strict=True)]
             styles = ["bold" if is_bold(column, row) else "" for column in columns]
             table.add_row(*map(Text, cells, styles))
-        console.print(table, width=max(width, console.width), crop=False)
+        console.print(table, crop=False)
         for note in (*_left_out(asked, columns, rows), *footer(rows, [column.key for column in columns])):
             if note.startswith("Bold:") and not console.is_terminal:
                 continue

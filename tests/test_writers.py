@@ -80,6 +80,11 @@ def test_columns_that_are_asked_for_are_never_dropped(five):
     )
 
 
+def test_labels_are_not_squeezed_by_columns_that_are_asked_for(five):
+    options = tables.Options(columns=tuple(c.key for c in columns.COLUMNS if c.key != "score"))
+    assert "ride(experts=3) 2 75.0±190.6 (2 of 3) 95.0" in " ".join(text(load(five, options), 60, options).split())
+
+
 def test_columns_that_have_no_room_are_named(five):
     board = load(five)
     assert "No room here for ECE, params k, train min: --columns," in text(board, 80)
