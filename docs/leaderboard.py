@@ -22,6 +22,7 @@ RIDE, INDIVIDUAL = "ride(experts=3)", "ride(experts=3, diversity=0)"
 PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "ce", "all of RIDE"),
     (RIDE, "ldam_drw", "RIDE over its base loss on one full network"),
+    ("ride(experts=2)", "ldam_drw", "RIDE at the cost of about one full network of its base loss"),
     ("ldam_drw", "ce", "that loss alone"),
     ("ride(experts=1)", "ce", "that loss on one expert of three quarters of the channels"),
     ("ride(experts=2)", "ride(experts=1)", "a second expert"),
