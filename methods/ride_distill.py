@@ -54,9 +54,9 @@ class RIDEDistill(RIDE):
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
         """RIDE's loss and the divergence from the teacher.
 
-        The published code repeats both for every expert, which multiplies the rate by their number (and warms up over
-        20 epochs of 200, not 5): `repeat` does. It leaves the teacher in training mode, so that it drifts; here the
-        teacher is in eval mode.
+        The published code repeats both for every expert, as `repeat` does, which multiplies the rate by their number;
+        it then warms up over 20 epochs of 200, not 5. It leaves the teacher in training mode, so that it drifts; here
+        the teacher is in eval mode.
         """
         experts = self.experts(batch.image)
         with torch.no_grad():

@@ -22,9 +22,16 @@ def table(heading: str) -> dict[str, str]:
 
 
 def defaults(of: type) -> dict[str, str]:
-    """The same, of a dataclass."""
+    """The same, of a dataclass, as YAML says it; a default of None cannot be written, only left out."""
     shown = {f.name: "required" if f.default is dataclasses.MISSING else f.default for f in dataclasses.fields(of)}
-    return {name: str(value).replace("'", "") if value != "" else '""' for name, value in shown.items()}
+    return {name: "left out" if value is None else yaml_of(value) for name, value in shown.items()}
+
+
+def yaml_of(value: object) -> str:
+    """A value in YAML's words."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(yaml_of, value))}]"
+    return {"True": "true", "False": "false", "1e-08": "1.0e-8", "": '""'}.get(str(value), str(value))
 
 
 @pytest.mark.parametrize(("heading", "of", "hidden"), [("recipe", Recipe, set()), ("data", DataSpec, {"draw"})])
@@ -38,6 +45,6 @@ def test_the_keys_of_the_file():
     assert {key for key, default in found.items() if default == "required"} == set(suite.REQUIRED)
 
 
-def test_the_example_is_a_suite(tmp_path, monkeypatch):
+def test_the_example_is_a_suite(tmp_path):
     (tmp_path / "example.yaml").write_text(PAGE.partition("```yaml\n")[2].partition("```")[0])
     assert suite.read(str(tmp_path / "example.yaml")).faults == []
