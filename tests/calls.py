@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -31,6 +32,21 @@ def ltbench(capsys: pytest.CaptureFixture[str], *words: str | Path) -> SimpleNam
         sys.argv = before
     said = capsys.readouterr()
     return SimpleNamespace(code=code or 0, out=said.out, err=said.err)
+
+
+HANG = 20.0  # seconds of processor time: 15 times what the slowest hostile text takes, a tenth of its square's
+
+
+@contextmanager
+def no_hang(what: object = "it") -> Iterator[None]:
+    """What is within ends. No timed test: the limit is one that a slow or busy machine keeps and endless work does not.
+
+    Of this process only, so other work beside it does not count.
+    """
+    begun = time.process_time()
+    yield
+    spent = time.process_time() - begun
+    assert spent < HANG, f"{spent:.1f} s of a processor for {what!r}"
 
 
 def cases(number: int) -> Callable[[Callable[..., None]], Callable[..., None]]:

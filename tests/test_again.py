@@ -49,12 +49,13 @@ def seconds(*command: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_a_complete_suite_takes_a_second_over_importing_torch(complete, glyph_cache):
-    before, over = calls.tree(complete), []
-    while not over or (min(over) > 1.0 and len(over) < 3):  # the machine may be busy
-        over.append(seconds("-m", "ltbench", *words(complete, glyph_cache)) - seconds("-c", "import torch"))
-    print(f"{min(over):.2f} s over importing torch")
-    assert min(over) <= 1.0
+def test_a_complete_suite_takes_little_more_than_importing_torch(complete, glyph_cache):
+    before, ratios = calls.tree(complete), []
+    while not ratios or (min(ratios) > 2 and len(ratios) < 3):  # pairs: how fast the machine is falls out
+        again = seconds("-m", "ltbench", *words(complete, glyph_cache))
+        ratios.append(again / seconds("-c", "import torch"))
+    print(f"{min(ratios):.2f} times importing torch")
+    assert min(ratios) <= 2
     assert calls.tree(complete) == before
 
 

@@ -30,7 +30,7 @@ from ltbench.keys import digest
 
 TIMES = float(os.environ.get("LTBENCH_FUZZ", "1"))  # of the nightly numbers
 SEED = os.environ.get("LTBENCH_FUZZ_SEED", "long tails")
-SECONDS, MEGABYTES = 1.0, 200.0
+MEGABYTES = 200.0
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +57,16 @@ class Tally:
     def case(self, text: object) -> Iterator[None]:
         """One case: it may end well or in LtbenchError; what else it raises names the text."""
         begun = time.process_time()
-        try:
-            yield
-            self.ends["read"] += 1
-        except LtbenchError as error:
-            assert str(error) and "Traceback" not in str(error)
-            self.ends["refused"] += 1
-        except Exception as error:
-            raise AssertionError(f"{type(error).__name__}: {error}, from {text!r}") from error
-        spent = time.process_time() - begun
-        assert spent < SECONDS, f"{spent:.1f} s for {text!r}"
-        self.slowest = max(self.slowest, spent)
+        with calls.no_hang(text):
+            try:
+                yield
+                self.ends["read"] += 1
+            except LtbenchError as error:
+                assert str(error) and "Traceback" not in str(error)
+                self.ends["refused"] += 1
+            except Exception as error:
+                raise AssertionError(f"{type(error).__name__}: {error}, from {text!r}") from error
+        self.slowest = max(self.slowest, time.process_time() - begun)
         if self.ends.total() == 200:
             self.base = self.process.memory_info().rss
 
@@ -198,10 +197,9 @@ def test_crowds_within_crowds_are_refused_before_they_are_counted(tmp_path, data
     inner = "ce"
     for _ in range(6):
         inner = f"{{crowd: {{base: {inner}}}}}"
-    begun = time.process_time()
-    with pytest.raises(LtbenchError, match=r"tiny.yaml:5: methods\[0\]: more than 1000 runs are needed for one"):
+    more = r"tiny.yaml:5: methods\[0\]: more than 1000 runs are needed for one"
+    with calls.no_hang(), pytest.raises(LtbenchError, match=more):
         answer(tiny.write(tmp_path, inner), data)
-    assert time.process_time() - begun < SECONDS
 
 
 # Records

@@ -10,7 +10,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import calls
@@ -166,10 +165,8 @@ TAGS = (
 def test_tags_and_anchors_are_refused_wherever_they_stand(tmp_path, canary, value):
     value = value.replace("CANARY", str(canary))
     for text in (f"a: {value}", f"- {value}", f"a: {{b: [{value}]}}", f"{value}"):
-        begun = time.process_time()
-        with pytest.raises(LtbenchError):
+        with calls.no_hang(), pytest.raises(LtbenchError):
             strict_yaml.parse(text, "s.yaml")
-        assert time.process_time() - begun < 1
     with pytest.raises(LtbenchError):
         suite.read("quick", [f"seeds={value}"])
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from calls import no_hang
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -249,10 +249,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_document_is_refused_at_once(name: str) -> None:
-    before = time.process_time()  # of this process only: the machine may be busy
-    refusal(HOSTILE[name])
-    assert time.process_time() - before < 1.0
+def test_hostile_document_is_refused_and_hangs_nobody(name: str) -> None:
+    with no_hang():
+        refusal(HOSTILE[name])
 
 
 def test_read(tmp_path: Path) -> None:
@@ -380,9 +379,8 @@ def test_a_mutated_suite_is_read_or_refused(tmp_path_factory: pytest.TempPathFac
         data = data[:start] + put + data[start + gone :]
     file = tmp_path_factory.getbasetemp() / "mutated.yaml"
     file.write_bytes(data)
-    before = time.process_time()
-    try:
-        read(file)
-    except LtbenchError as error:
-        assert str(error).startswith(f"{file}:")
-    assert time.process_time() - before < 1.0
+    with no_hang():
+        try:
+            read(file)
+        except LtbenchError as error:
+            assert str(error).startswith(f"{file}:")
