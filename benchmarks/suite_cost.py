@@ -22,7 +22,8 @@ from ltbench.data.memory import Images
 from ltbench.data.spec import data_folder
 from ltbench.evaluate import evaluate
 from ltbench.method import Method
-from ltbench.plan import Plan, RunSpec
+from ltbench.plan import Plan
+from ltbench.runspec import RunSpec
 from ltbench.trainer import Fit, Interrupted
 
 EVALUATED = 1024  # test images by which evaluation is timed

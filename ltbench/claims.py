@@ -7,8 +7,8 @@ from pathlib import Path
 
 from . import state
 from .leases import Holder, Leases
-from .plan import RunSpec
 from .record import Record
+from .runspec import RunSpec
 from .state import Settings
 
 

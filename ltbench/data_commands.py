@@ -24,6 +24,20 @@ DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="W
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the suite.")]
 
 
+def show(suite: SuiteArgument, data: DataOption = None, sets: SetOption = None, format: FormatOption = "text") -> None:
+    """The datasets of a suite: images, classes, groups, fingerprint."""
+    from . import listing
+    from .data.spec import data_folder
+    from .suite import read
+
+    one_of("--format", format, ("text", "json"))
+    items = listing.datasets_of(read(suite, sets or []), data_folder(data))
+    if format == "json":
+        print(json.dumps(items, indent=1))
+    else:
+        listing.show_datasets(items, console())
+
+
 def verify(
     suite: SuiteArgument,
     data: DataOption = None,

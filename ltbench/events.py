@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .leases import Holder
-from .plan import RunSpec
 from .record import Record, Status
+from .runspec import RunSpec
 
 
 @dataclass(frozen=True)

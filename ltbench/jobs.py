@@ -21,8 +21,8 @@ from .errors import LtbenchError, told
 from .events import Event, Report, by_others, elsewhere
 from .leases import Holder
 from .order import by_urgency, failed_parents, ready_among
-from .plan import RunSpec
 from .record import Status
+from .runspec import RunSpec
 from .signals import EXIT, Signals
 from .state import Settings
 from .together import LOOK, carry_out_together

@@ -20,8 +20,9 @@ from .record import FINAL
 if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.transforms import Look
-    from .plan import Plan, RunSpec
+    from .plan import Plan
     from .record import Row
+    from .runspec import RunSpec
     from .state import Settings
     from .suite import Suite
 
@@ -143,8 +144,8 @@ def datasets_of(suite: Suite, folder: Path) -> list[dict[str, Any]]:
 
 def _data_item(data: Dataset, look: Look | None) -> dict[str, Any]:
     """A dataset; a draw says besides what it is expected to share with another, one in files how they are read."""
-    from .plan import overlap
     from .scores import group_classes
+    from .visitor import overlap
 
     groups = {name: len(classes) for name, classes in group_classes(data.counts, data.groups).items()}
     return (

@@ -15,7 +15,7 @@ from .data.streams import Data
 from .data.transforms import Look, look_of
 from .errors import LtbenchError
 from .method import Method, Problem
-from .plan import RunSpec
+from .runspec import RunSpec
 
 
 def construct(spec: RunSpec, train: Data, accelerator: Accelerator) -> Method:

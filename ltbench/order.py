@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from . import state
-from .plan import RunSpec
 from .record import Status
+from .runspec import RunSpec
 from .state import Settings
 
 

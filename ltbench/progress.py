@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .events import Event
-from .plan import RunSpec
+from .runspec import RunSpec
 
 
 class Screen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from .errors import LtbenchError, unknown
 ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="results/, or one suite's folder in it.")]
 RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
 FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
+PluginOption = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
+]
 
 
 def table(
@@ -155,6 +159,15 @@ def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise LtbenchError(f"{option}: {unknown('choice', value, allowed)}")
 
 
+def load_plugins(plugins: list[str] | None) -> None:
+    """Register the methods in these files and modules. Raises LtbenchError where one cannot be loaded."""
+    if plugins:
+        from . import registry
+
+        for plugin in plugins:
+            registry.load_plugin(plugin)
+
+
 def _groups(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
@@ -188,3 +201,8 @@ def console(**options: Any) -> Any:
             self.quiet = True  # nobody reads how the runs go on; they do
 
     return PipedConsole(**options)
+
+
+def let_reader_go() -> None:
+    """The reader of our output went away (`ltbench table | head`): no fault, and nobody left to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -28,8 +28,8 @@ from .graph import make_tape
 from .heads import LinearHead
 from .live import construct, on_device
 from .method import Method
-from .plan import RunSpec
 from .record import Record, Status
+from .runspec import RunSpec
 from .state import Settings, done, latest
 from .trainer import DivergedError, Fit, Interrupted, Progress
 

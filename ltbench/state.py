@@ -9,8 +9,8 @@ from pathlib import Path
 from . import checkpoints
 from . import record as records
 from .errors import LtbenchError
-from .plan import RunSpec
 from .record import Record
+from .runspec import RunSpec
 
 
 @dataclass(frozen=True)

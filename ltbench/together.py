@@ -14,8 +14,8 @@ from .errors import LtbenchError, told
 from .events import Event, Report, by_others, elsewhere
 from .leases import Holder
 from .order import failed_parents, ready_among
-from .plan import RunSpec
 from .record import Status
+from .runspec import RunSpec
 from .signals import Signals
 from .state import Settings
 from .trainer import Interrupted, check_divisible

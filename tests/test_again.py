@@ -79,15 +79,16 @@ def test_rows_of_other_values_are_added_to_the_plan_once(complete, glyph_cache, 
     assert calls.tree(folder) == before
 
 
-def test_rows_of_other_values_stay_when_the_file_itself_is_run_again(few_test_images, glyph_cache, tmp_path, capsys):
+def test_rows_of_other_values_stay_when_the_file_itself_is_run_again(server, glyph_cache, tmp_path):
     path = tiny.write(tmp_path, "ce")
     path.write_text(path.read_text().replace("head: 9", "head: 3").replace("epochs: 2", "epochs: 1"))
     plain, other = words(tmp_path, glyph_cache)[: -2 * len(SMALL)], ["--set", "recipe.lr=0.05"]
     for more in ([], other, []):
-        assert calls.ltbench(capsys, *plain, *more).code == 0
+        done = server.run(*plain, *more, few=True)
+        assert done.returncode == 0, done.stderr
     rows = record.read_plan(tmp_path / "results/tiny").rows
     assert [(row.recipe, row.sets) for row in rows] == [("tiny", ()), ("tiny [lr=0.05]", ("recipe.lr=0.05",))]
-    shown = calls.ltbench(capsys, "table", str(tmp_path / "results"), "--columns", "label,top1").out
+    shown = server.run("table", tmp_path / "results", "--columns", "label,top1").stdout
     assert "recipe tiny\n" in shown and "recipe tiny [lr=0.05]\n" in shown
 
 

@@ -10,6 +10,7 @@ import tiny
 
 from ltbench import plan, record, registry, runs, state, suite
 from ltbench.errors import LtbenchError
+from ltbench.runspec import RunSpec
 
 ENSEMBLE = '''\
 from dataclasses import replace
@@ -54,11 +55,11 @@ def whole(folder: Path, data: Path, text: str, *sets: str) -> plan.Plan:
     return plan.make(suite.read(str(folder / "mine.yaml"), list(sets)), data)
 
 
-def names(runs_by_key: dict[str, plan.RunSpec]) -> list[str]:
+def names(runs_by_key: dict[str, RunSpec]) -> list[str]:
     return [f"{spec.label} s{spec.ref.seed}" for spec in runs_by_key.values()]
 
 
-def the(made: plan.Plan, label: str, seed: int = 0) -> plan.RunSpec:
+def the(made: plan.Plan, label: str, seed: int = 0) -> RunSpec:
     (spec,) = (spec for spec in made.runs.values() if spec.label == label and spec.ref.seed == seed)
     return spec
 

@@ -15,7 +15,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import checkpoints, cli, jobs, progress, record, runs
+from ltbench import checkpoints, jobs, progress, reading, record, runs
 from ltbench.events import Event
 from ltbench.leases import Leases
 from ltbench.signals import Signals
@@ -123,7 +123,7 @@ def test_a_reader_of_the_progress_that_goes_away_stops_no_run(tmp_path, glyph_ca
     os.close(reader)
     with suppress(BrokenPipeError), os.fdopen(writer, "w", buffering=1) as closed:
         monkeypatch.setattr(sys, "stderr", closed)
-        with progress.Screen([spec], made.runs, cli._console(stderr=True)) as screen:
+        with progress.Screen([spec], made.runs, reading.console(stderr=True)) as screen:
             for kind in ("elsewhere", "started", "epoch", "finished"):
                 screen.hear(Event(spec.key, kind, "text", status="complete"))
         monkeypatch.undo()

@@ -1,0 +1,219 @@
+"""The commands that carry out suites. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .data_commands import DataOption, SetOption, SuiteArgument
+from .errors import LtbenchError
+from .reading import FormatOption, PluginOption, RunsOption, console, let_reader_go, load_plugins, one_of
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .state import Settings
+
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
+SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
+ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
+
+
+def run(
+    suite: SuiteArgument,
+    results: ResultsOption = Path("results"),
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; default: cores (CPU) or GPUs.")] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")] = "auto",
+    precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="As --set recipe.precision=...")] = None,
+    checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every step.")] = 60.0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read image files beside each run; changes no number.")
+    ] = None,
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    sets: SetOption = None,
+    plugin: PluginOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run. Nothing is written but data that must be fetched.")
+    ] = False,
+) -> None:
+    """Carry out what a suite asks for and is not done yet; the same command continues after a kill."""
+    sets = [*(sets or []), *([f"recipe.precision={precision}"] if precision else [])]
+    plan, folder = _plan(suite, sets, plugin, data)
+    chosen = plan.chosen(only or [], _seed_list(seeds))
+    from . import jobs as pool
+    from . import state
+    from .progress import Screen
+
+    settings = state.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint, workers)
+    why = state.outstanding(chosen, settings)
+    if dry_run:
+        _print_plan(plan, chosen, why, "text")
+        return
+    main_process = int(os.environ.get("RANK", "0")) == 0
+    if main_process:
+        _write_plan(plan, settings)
+        _check_room(*((settings.results / plan.suite.name, settings.runs) if why else ()))
+    todo = [plan.runs[key] for key in why]
+    signals = pool.Signals()
+    if todo and main_process:
+        _remark(plan)
+    with signals.caught(), Screen(todo, plan.runs, console(stderr=True, quiet=not main_process)) as screen:
+        ended = pool.carry_out(
+            todo, plan.runs, settings, jobs=jobs or _default_jobs(settings.device), plugins=plugin or [],
+            report=screen.hear, signals=signals,
+        )  # fmt: skip
+    if signals.got is not None:
+        with suppress(BrokenPipeError):
+            print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(pool.EXIT[signals.got])  # type: ignore[index]
+    if main_process:
+        try:
+            _show_table(settings.results / plan.suite.name)
+        except BrokenPipeError:
+            let_reader_go()
+    statuses = [ended.get(key) or _status_of(state.done(spec, settings)) for key, spec in chosen.items()]
+    raise typer.Exit(0 if all(status == "complete" for status in statuses) else 1)
+
+
+def _status_of(record: Any) -> str:
+    return record.status if record else "missing"
+
+
+def plan_command(
+    suite: SuiteArgument,
+    results: ResultsOption = Path("results"),
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    sets: SetOption = None,
+    plugin: PluginOption = None,
+    format: FormatOption = "text",
+) -> None:
+    """The runs of a suite, why each is there, whether it is done, and its estimated cost."""
+    plan, folder = _plan(suite, sets or [], plugin, data)
+    from . import state
+
+    chosen = plan.chosen(only or [], _seed_list(seeds))
+    settings = state.Settings(results.resolve(), runs.resolve(), folder)
+    _print_plan(plan, chosen, state.outstanding(chosen, settings), format, settings)
+
+
+# What they share
+
+
+def _plan(suite: str, sets: list[str], plugins: list[str] | None, data: str | None) -> tuple[Plan, Path]:
+    from .suite import read
+
+    parsed = read(suite, sets)  # before torch: YAML and top-level errors answer at once
+    load_plugins(plugins)
+    from . import plan
+    from .data.spec import data_folder
+
+    folder = data_folder(data).resolve()
+    return plan.make(parsed, folder), folder
+
+
+def _seed_list(text: str | None) -> list[int]:
+    try:
+        return [] if text is None else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise LtbenchError(f"--seeds {text or repr(text)}: write numbers with commas, as in 0,1,2") from None
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    one_of("--device", asked, ("auto", "cpu", "cuda", "mps"))
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[asked]:
+        raise LtbenchError(f"--device {asked}: torch sees no such device here")
+    return asked
+
+
+def _default_jobs(device: str) -> int:
+    import torch
+
+    if device != "cpu":
+        return torch.cuda.device_count() if device == "cuda" else 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_plan(plan: Plan, settings: Settings) -> None:
+    """results/<suite>/plan.json: all rows of the file; those of a --set beside them."""
+    from . import record as records
+    from .leases import Leases
+
+    folder, new, sets = settings.results / plan.suite.name, plan.file(), plan.suite.sets
+    join = records.merged if sets else records.refreshed
+    with _writing(folder):
+        try:
+            before = records.read_plan(folder)
+        except LtbenchError:
+            if sets and (folder / "plan.json").is_file():
+                raise
+            records.write_plan(new, folder)  # absent, or damaged: the suite file says it all
+            return
+        if join(before, new) == before:
+            return
+        leases = Leases()
+        try:
+            with leases.waiting(folder):  # another runner may be adding its rows
+                records.write_plan(join(records.read_plan(folder), new), folder)
+        finally:
+            leases.close()
+
+
+def _check_room(*folders: Path) -> None:
+    """Raises LtbenchError where a folder cannot be written to, before hours are spent on what could not be kept."""
+    for folder in folders:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(4096))
+                file.flush()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LtbenchError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def _show_table(folder: Path) -> None:
+    from . import tables, writers
+
+    writers.show(tables.load(folder), console())
+
+
+def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, settings: Settings | None = None) -> None:
+    from . import listing
+
+    one_of("--format", format, ("text", "json"))
+    items = listing.plan_items(plan, chosen, why, settings)
+    if format == "json":
+        print(json.dumps(items, indent=1, ensure_ascii=False))
+    else:
+        listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, console())
+        _remark(plan)
+
+
+def _remark(plan: Plan) -> None:
+    """Say on stderr what the suite's recipe asks for and does not get."""
+    if remark := plan.suite.recipe.remark():
+        with suppress(BrokenPipeError):
+            print(f"recipe {plan.suite.recipe.name}".rstrip() + f": {remark}", file=sys.stderr)

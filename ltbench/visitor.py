@@ -1,0 +1,195 @@
+"""From a row of a suite to its runs and the runs that these start from, on one data set and backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from . import labels, outline, registry
+from .backbones import BackboneSpec
+from .data.dataset import Dataset
+from .data.spec import DataSpec
+from .data.subset import expected_overlap
+from .data.transforms import look_of
+from .errors import LtbenchError, explain
+from .keys import Identity, digest, validated
+from .method import ProblemSpec, Ref
+from .recipe import ADAPTER, Recipe
+from .record import Parent, Row
+from .runspec import RunSpec
+from .scores import group_classes
+from .strict_yaml import dotted
+from .suite import Entry, Suite
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+MOST = 1000  # runs that one run of a row may need, itself and those that its parents need among them
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the plan knows of one training set, without its images."""
+
+    spec: DataSpec
+    counts: tuple[int, ...]
+    groups: tuple[int, int]
+    fingerprints: Mapping[str, str]
+    size: int  # pixels a side
+    overlap: dict[str, float | None]  # as in Plan.overlaps
+
+    @classmethod
+    def of(cls, data: Dataset) -> Sample:
+        """A dataset's."""
+        return cls(data.spec, data.counts, data.groups, data.fingerprints, data.train.size, overlap(data))
+
+
+@dataclass
+class Visitor:
+    """Walks from a row to its runs and their parents, on one data set and backbone."""
+
+    plan: Plan
+    data: DataSpec  # as the suite has it
+    sets: Sequence[Sample]  # the training sets that it stands for: of each draw, or one for all seeds
+    net: BackboneSpec
+    where: str  # the entry in the suite file, for messages
+    fitting: set[str]  # the methods with their options that are known to fit this backbone and image size
+    visits: int = 0  # runs that the row needs for one seed, those named twice counted twice
+
+    def __post_init__(self) -> None:
+        self.sample = self.sets[0]  # the training set of the run that is visited, and of all its parents
+
+    def row(self, entry: Entry, ref: Ref, recipe: Recipe) -> Row:
+        """The row of an entry of the suite. Raises LtbenchError where the entry cannot be run."""
+        suite, data = self.plan.suite, self.data
+        label = labels.label(ref.method, ref.options)
+        if entry.recipe:
+            label += f" [{', '.join(f'{key}={value}' for key, value in entry.recipe.items())}]"
+        spec = ProblemSpec(data.label, self.sample.counts, self._size(recipe), self.net.label)
+        skip = self._ask(ref.method, "skip", spec, ref.options)
+        keys = {}
+        for seed in () if skip else suite.seeds_of(data):
+            self.sample = self.sets[seed] if data.draws else self.sets[0]
+            self.visits = 0
+            run = self.visit(replace(ref, seed=seed), recipe, label, (), own=tuple(entry.recipe))
+            self.plan.why.setdefault(run.key, []).append("asked")
+            keys[str(seed)] = run.key
+        prints = [sample.fingerprints for sample in self.sets] if data.draws else self.sets[0].fingerprints
+        origin = [self.net.origin] if self.net.origin else []  # of weights, so that no two kinds share a block
+        return Row(
+            label=label, method=ref.method, data=data.label, backbone=self.net.label, recipe=recipe_name(suite),
+            block=digest([prints, self.net.label, self._plain(suite.recipe).hash(), *origin]), keys=keys, skip=skip,
+            sets=suite.sets,
+        )  # fmt: skip
+
+    def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
+        """The run of ref, put into the plan after its parents. own: the fields that its entry takes from base."""
+        cls = registry.get(ref.method)
+        here = (ref.method, digest(registry.canonical(ref.options)), ref.seed, ref.part)
+        if here in trail:
+            chain = " -> ".join(step[0] for step in (*trail[trail.index(here) :], here))
+            raise LtbenchError(f"{self.where}: a cycle: {chain}")
+        if len(trail) > 20:
+            raise LtbenchError(f"{self.where}: more than 20 runs need one another: {label}")
+        self.visits += 1
+        if self.visits > MOST:  # many of many of many: it would take minutes to count them
+            raise LtbenchError(f"{self.where}: more than {MOST} runs are needed for one")
+        self._fits(ref, label, self._size(base))
+        parents = {}
+        for role, asked in self._ask(ref.method, "needs", ref.options).items():
+            parent = self._parent(role, asked, ref, (*trail, here))
+            parents[role] = Parent(key=parent.key, label=parent.label)
+            reasons = self.plan.why.setdefault(parent.key, [])
+            reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
+        recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
+        overrides = {key: getattr(base, key) for key in own}
+        recipe = self._valid(ref.method, asdict(recipe) | recipe.begun(overrides) | overrides)
+        size = self._size(recipe)
+        recipe = self._plain(recipe)
+        identity = Identity(
+            method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
+            options=registry.canonical(ref.options), recipe=recipe.recorded(),
+            fingerprints=self.sample.fingerprints, backbone=self.net.label, seed=ref.seed, part=ref.part,
+            parents={role: parent.key for role, parent in parents.items()}, weights=self.net.origin,
+        )  # fmt: skip
+        suite, data = self.plan.suite, self.sample
+        run = RunSpec(
+            suite=suite.name, data=data.spec, counts=data.counts, groups=data.groups, size=size, net=self.net,
+            ref=ref, label=label, recipe=recipe, suite_recipe=self._plain(suite.recipe), parents=parents,
+            identity=identity, key=identity.key,
+        )  # fmt: skip
+        return self.plan.runs.setdefault(run.key, run)
+
+    def _size(self, recipe: Recipe) -> int:
+        """Pixels a side under a recipe. Raises LtbenchError where it asks for what the data cannot give."""
+        try:
+            look = look_of(self.sample.spec, self.sample.size, recipe)
+        except LtbenchError as error:
+            raise LtbenchError(f"{self.where}.recipe.{error}") from None
+        return look.size if look else self.sample.size
+
+    def _plain(self, recipe: Recipe) -> Recipe:
+        """The recipe without an image_size that is the data's own: spelled out, it changes no key."""
+        return replace(recipe, image_size=None) if recipe.image_size == self.sample.size else recipe
+
+    def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
+        """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""
+        try:
+            return getattr(registry.get(method), hook)(*arguments)
+        except ValueError as error:  # what needs() raises for options that do not go together
+            raise LtbenchError(f"{self.where}: {method}: {error}") from None
+        except Exception as error:
+            raise LtbenchError(f"{self.where}: {method}.{hook}: {type(error).__name__}: {error}") from error
+
+    def _fits(self, ref: Ref, label: str, size: int) -> None:
+        """Raises LtbenchError where the method refuses the backbone, which it may not be able to split."""
+        what = digest([ref.method, registry.canonical(ref.options), size])
+        if what in self.fitting:
+            return
+        try:
+            outline.method(registry.get(ref.method), ref.options, self.net, self.sample.counts, size)
+        except (ValueError, LtbenchError) as error:
+            raise LtbenchError(f"{self.where}: {label} on {self.net.label}: {error}") from None
+        except Exception:  # somebody's own method may want more than shapes; what it says, it says in the run
+            return
+        self.fitting.add(what)
+
+    def _valid(self, method: str, recipe: Mapping[str, Any]) -> Recipe:
+        """A recipe that a method and its entry have changed, checked. Raises LtbenchError naming what it may not be."""
+        try:
+            return validated(ADAPTER, recipe)
+        except ValidationError as error:
+            faults = "; ".join(f"{dotted(path)} {said}".strip() for path, said in explain(error, ()))
+            raise LtbenchError(f"{self.where}: the recipe that {method} makes: {faults}") from None
+
+    def _parent(self, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:
+        """The run that fills a role: same data and backbone, the suite's recipe, the child's seed and its offset."""
+        options = registry.resolve(asked.method, asked.options)
+        label = labels.label(asked.method, options)
+        offers = self._ask(asked.method, "offers", options)
+        lacking = [want for want in asked.wants if want not in offers]
+        if lacking:
+            raise LtbenchError(
+                f"{self.where}: {child.method} cannot start from {label}: it offers no {' and no '.join(lacking)}"
+            )
+        part = asked.part if child.part == "all" else child.part
+        ref = Ref(asked.method, options, child.seed + asked.seed, part)
+        return self.visit(ref, self.plan.suite.recipe, label, trail)
+
+
+def overlap(data: Dataset) -> dict[str, float | None]:
+    """Of each group, and of all: the share of the training images that another draw is expected to have too."""
+    parts = {**group_classes(data.counts, data.groups), "all": list(range(len(data.counts)))}
+    return {
+        name: expected_overlap([data.counts[c] for c in classes], [data.pool[c] for c in classes])
+        for name, classes in parts.items()
+    }
+
+
+def recipe_name(suite: Suite) -> str:
+    """The name of a suite's recipe, with the fields that a --set has changed: no two recipes of a file look alike."""
+    changed = [text for text in suite.changed if not text.startswith("name=")]
+    return f"{suite.recipe.name} [{', '.join(changed)}]".lstrip() if changed else suite.recipe.name
