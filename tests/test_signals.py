@@ -69,7 +69,7 @@ def signalled(server, folder: Path, number: int, group: int, delay: float, end) 
 @pytest.mark.parametrize("number", EXIT)
 def test_a_signal_at_random_times_stops_it_at_the_next_step(server, tmp_path, expected, number):
     dice, whole, stopped = random.Random(number), expected[1], 0
-    for case in range(5):
+    for case in range(3):
         folder = tmp_path / str(case)
         folder.mkdir()
         tiny.write(folder, METHODS)
@@ -80,7 +80,7 @@ def test_a_signal_at_random_times_stops_it_at_the_next_step(server, tmp_path, ex
         assert server.start(folder / "tiny.yaml", *SMALL).wait() == 0
         assert sorted(steps(folder, "resumed")) == sorted(steps(folder, "stopped")), "each goes on where it stopped"
         assert bits(folder) == expected[0]
-    assert stopped >= 3, "the others came when it was done"
+    assert stopped >= 2, "the others came when it was done"
 
 
 @pytest.mark.nightly

@@ -19,13 +19,13 @@ COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)).splitlines()
 
 
 @pytest.fixture(scope="module")
-def printed(server: warm.Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def printed(server: warm.Server, glyph_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """command -> what it printed; `run` is typed into a shell, the others are forked (warm.py)."""
     folder = tmp_path_factory.mktemp("tutorial")
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    env = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "LTBENCH_DATA": str(glyph_cache)}
     out = {}
     for command in COMMANDS:
         name, *words = shlex.split(command)
