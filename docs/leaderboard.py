@@ -41,6 +41,7 @@ PAIRS = (  # A, B, what the difference between them shows
     ("ride_distill(experts=3)", RIDE, "distillation from six experts"),
     (RIDE, "ensemble(size=3)", "RIDE over three whole networks of cross-entropy"),
     (RIDE, "ensemble(base=ldam_drw, size=3)", "RIDE over three whole networks of its base loss"),
+    ("ride(experts=4)", "ensemble(base=ldam_drw, size=3)", "four experts over those three networks"),
     ("ensemble(base=ldam_drw, size=3)", "ldam_drw", "what three whole networks gain over one"),
     (RIDE, "crt", "RIDE over a classifier that is trained again"),
     (RIDE, "balanced_softmax", "RIDE over the simplest re-balanced loss"),
