@@ -18,7 +18,7 @@ from .scores import GROUPS, group_classes, is_resampled
 if TYPE_CHECKING:
     import numpy as np
 
-RESAMPLES, SEED = 10_000, 0
+RESAMPLES, SEED = 2000, 0
 NORMAL = 1.959964  # the normal distribution's two-sided 95 % point
 EXTREMES = 5  # classes that gained and lost most
 
