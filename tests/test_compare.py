@@ -109,6 +109,32 @@ def test_a_group_without_classes_is_na(tmp_path):
     assert [line.split() for line in lines(found) if line.startswith("few")] == [["few", "n/a"]]
 
 
+def answers(label, seed, hit, true):
+    """A run on two classes that is right on these test images [M], whose classes true [M] are."""
+    return make(
+        label, seed, right=tuple(np.bincount(true[hit], minlength=2).tolist()), total=(100, 100),
+        data=make().data.model_copy(update={"counts": (200, 5)}),
+        predictions=record.encode(np.where(hit, true, 1 - true)),
+    )  # fmt: skip
+
+
+def test_the_order_of_the_images_of_a_class_moves_no_interval():
+    random, true = np.random.default_rng(3), np.repeat(np.arange(2), 100)
+    right = random.random((2, 3, 200)) < 0.6
+    order = np.concatenate([random.permutation(100), 100 + random.permutation(100)])
+    one, other = (
+        bootstrap(
+            *(
+                [answers(label, seed, hit, true) for seed, hit in enumerate(hits)]
+                for label, hits in zip("ab", some, strict=True)
+            ),
+            {"top1": range(2), "few": [1]},
+        )
+        for some in (right, right[:, :, order])
+    )
+    assert one == other
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(seeds):
     # A is right 5 points more often; images differ in difficulty, runs in luck
@@ -122,13 +148,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(seeds):
             runs[label] = []
             for seed in range(seeds):
                 hit = easy + random.normal(0, 1, 200) + shift + random.normal(0, 0.1 if seeds > 1 else 0) > 0
-                runs[label].append(
-                    make(
-                        label, seed, right=tuple(np.bincount(true[hit], minlength=2).tolist()), total=(100, 100),
-                        data=make().data.model_copy(update={"counts": (200, 5)}),
-                        predictions=record.encode(np.where(hit, true, 1 - true)),
-                    )
-                )  # fmt: skip
+                runs[label].append(answers(label, seed, hit, true))
         gap = bootstrap(runs["bbn"], runs["ce"], {"top1": range(2)})["top1"]
         # P(N(0.3, sqrt(2 + luck)) > 0) - 1/2
         truth = 8.40 if seeds == 1 else 8.38
