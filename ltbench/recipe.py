@@ -92,7 +92,7 @@ class Recipe:
         epochs = f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
         return (
             f"there is no warm-up: {self.warmup:g} of {epochs} is not more than one, and the rate is fixed within "
-            f"an epoch (rows with cosine heads, as of LDAM and RIDE, suffer most){more}"
+            f"an epoch{more}"
         )
 
     @property

@@ -213,7 +213,13 @@ def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, setti
 
 
 def _remark(plan: Plan) -> None:
-    """Say on stderr what the suite's recipe asks for and does not get."""
-    if remark := plan.suite.recipe.remark():
-        with suppress(BrokenPipeError):
-            print(f"recipe {plan.suite.recipe.name}".rstrip() + f": {remark}", file=sys.stderr)
+    """Say on stderr what the suite's recipe, or that of a second stage, asks for and does not get."""
+    own = plan.suite.recipe.remark()
+    whose = {own: [f"recipe {plan.suite.recipe.name}".rstrip()]} if own else {}
+    for run in plan.runs.values():
+        remark = run.recipe.remark()
+        if remark and remark != own and run.label not in whose.setdefault(remark, []):
+            whose[remark].append(run.label)
+    with suppress(BrokenPipeError):
+        for remark, names in whose.items():
+            print(f"{', '.join(names)}: {remark}", file=sys.stderr)
