@@ -45,6 +45,7 @@ PAIRS = (  # A, B, what the difference between them shows
     ("ensemble(base=ldam_drw, size=3)", "ldam_drw", "what three whole networks gain over one"),
     (RIDE, "crt", "RIDE over a classifier that is trained again"),
     (RIDE, "balanced_softmax", "RIDE over the simplest re-balanced loss"),
+    (RIDE, "bbn", "RIDE over two branches on two streams"),
 )
 
 
