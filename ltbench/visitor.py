@@ -86,7 +86,11 @@ class Visitor:
         )  # fmt: skip
 
     def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
-        """The run of ref, put into the plan after its parents. own: the fields that its entry takes from base."""
+        """The run of ref, put into the plan after its parents. own: the fields that its entry takes from base.
+
+        trail: the runs that it is needed by. Raises LtbenchError where they need one another, where a run needs more
+        than MOST, or where a method, its options, its recipe and this backbone do not go together.
+        """
         cls = registry.get(ref.method)
         here = (ref.method, digest(registry.canonical(ref.options)), ref.seed, ref.part)
         if here in trail:

@@ -34,7 +34,9 @@ def ltbench(capsys: pytest.CaptureFixture[str], *words: str | Path) -> SimpleNam
     return SimpleNamespace(code=code or 0, out=said.out, err=said.err)
 
 
-HANG = 20.0  # seconds of processor time: 15 times what the slowest hostile text takes, a tenth of its square's
+HANG = (
+    20.0  # seconds of a processor: the slowest hostile text takes about one; work by the square of a megabyte, far more
+)
 
 
 @contextmanager
