@@ -67,12 +67,23 @@ def peak_memory_mb() -> float:
 
 @cache
 def cpu_name() -> str:
-    """The processor, as the system calls it."""
+    """The processor: its name, family and model, and the arithmetic that torch finds on it.
+
+    Rented machines of one name ("AMD EPYC") differ in the others, and so in the bits of a training.
+    """
+    found: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
+        found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    return _named(found, torch.backends.cpu.get_cpu_capability())
+
+
+def _named(found: dict[str, str], vectors: str) -> str:
+    """found: /proc/cpuinfo of one core, where there is one; vectors: what torch's own kernels use."""
+    parts = [found.get("model name") or platform.processor() or platform.machine()]
+    parts += [f"{part} {found[name]}" for part, name in (("family", "cpu family"), ("model", "model")) if name in found]
+    flags = found.get("flags", "").split()
+    return " ".join([*parts, "with", vectors, *(name for name in ("avx512_bf16", "amx_tile") if name in flags)])
 
 
 def versions() -> dict[str, str]:
