@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# What a GPU has to show, in calls of limited length: bash benchmarks/gpu.sh DATA OUT SECONDS
+#
+# The tests that need CUDA, throughput, then the rows of cifar100_lt, those of RIDE's gain first. OUT gets logs, records
+# and runs. What is done is not done again, what was stopped goes on: call it until it says that all is done, on another
+# machine with a copy of OUT. It wants ltbench installed, and pytest. DEVICE=cpu SUITE=quick tries the script itself.
+set -uo pipefail
+[ $# -eq 3 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+data=$(realpath -m "$1") out=$(realpath -m "$2") end=$((SECONDS + $3))
+cd "$(dirname "$0")" || exit 2
+device=${DEVICE:-cuda} suite=${SUITE:-cifar100_lt} python=${PYTHON:-python3}
+mkdir -p "$out"
+
+# step NAME COMMAND...: run it in what time is left, unless OUT/NAME.txt says that it has ended. Prints what it printed.
+step() {
+    local name=$1 left=$((end - SECONDS)); shift
+    [ -f "$out/$name.txt" ] && return
+    [ $left -gt 20 ] || { echo "no time left for: $name"; exit 75; }
+    echo "== $name, at most $left s: $*"
+    # SIGINT: a run saves where it stands
+    timeout --signal=INT --kill-after=15 $left "$@" 2>&1 | tee "$out/$name.part"
+    local code=${PIPESTATUS[0]}
+    case $code in
+        124 | 130 | 137) echo "$name was stopped: call this again"; exit 75 ;;
+        *) echo "exit code $code" >>"$out/$name.part"; mv "$out/$name.part" "$out/$name.txt" ;;
+    esac
+}
+
+train() {
+    "$python" -m ltbench run "$suite" --data "$data" --results "$out/results" --runs "$out/runs" --device "$device" \
+        --jobs "${JOBS:-4}" --checkpoint 20 "$@"
+}
+export -f train
+export python suite data out device
+
+step machine "$python" -c 'import torch; print(torch.__version__, *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))'
+step tests "$python" -m pytest ../tests -m gpu -q
+step throughput "$python" throughput.py --device "$device" --windows 4
+step gain bash -c 'train --only ce --only ldam_drw --only "ride(experts=3)"'
+step rows bash -c train
+echo "all is done: $out"
