@@ -129,4 +129,4 @@ def title(column: Column, rows: Sequence[TableRow]) -> str:
 
 def is_bold(column: Column, row: TableRow) -> bool:
     """Whether a cell is the best's: that of the figure which the rows are compared in."""
-    return row["best"] and column.key == ("top1" if row["metric"] == "top1" else "score")
+    return bool(row["best"]) and column.key == ("top1" if row["metric"] == "top1" else "score")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RESAMPLES, SEED = 2000, 0
 NORMAL = 1.959964  # the normal distribution's two-sided 95 % point
+LEAST = 1e-12  # the smallest p that is told: below, Student's is a difference of numbers near 1
 EXTREMES = 5  # classes that gained and lost most
 
 
@@ -215,7 +216,7 @@ def _gap(gaps: Sequence[np.ndarray], ahead: np.ndarray) -> Gap:
     values = np.concatenate(gaps, axis=1) if gaps else np.zeros((1, 0))
     if not values.size:
         return {"difference": None, "low": None, "high": None}
-    mean = float(values.mean())
+    mean = float(values.mean(dtype=float))
     spread = ahead / values.shape[1] - mean
     if len(values) > 1 and values.shape[1] > 1 and spread.std() > 0:
         _, variance, freedom = paired.crossed_variance(values)
@@ -269,6 +270,8 @@ def lines(found: Comparison) -> list[str]:
         out.append(f"{run.capitalize()} {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")
     if n == 1:
         out.append(f"One {run}: what another {run} would change is not in these intervals.")
+    if n == 2:
+        out.append(f"Two {run}s: one in ten pairs of equal rows is told apart, not one in twenty.")
     return out
 
 
@@ -281,7 +284,8 @@ def _said(gap: Gap) -> str:
 def _told(p: float | None) -> str:
     if p is None or math.isnan(p):
         return "no test"
-    return f"p = {p:.2g}: {'a difference' if p < paired.LEVEL else 'not told apart'}"
+    shown = f"p = {p:.2g}" if p >= LEAST else f"p < {LEAST:g}"
+    return f"{shown}: {'a difference' if p < paired.LEVEL else 'not told apart'}"
 
 
 def _extremes(name: str, classes: Sequence[ClassGap]) -> list[str]:

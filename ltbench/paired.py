@@ -44,10 +44,8 @@ def image_weights(record: Record, class_weights: Sequence[float]) -> np.ndarray 
     """[M] what each image's difference is multiplied by before the mean; None where all weigh alike."""
     import numpy as np
 
-    if len(set(class_weights)) == 1:
-        return None
     each = np.repeat(np.asarray(class_weights, dtype=float), record.total)
-    return each * (len(each) / each.sum())
+    return None if each.min() == each.max() else each * (len(each) / each.sum())
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray, weights: np.ndarray | None = None) -> Difference:
@@ -70,7 +68,7 @@ def crossed(values: np.ndarray) -> Difference:
     """Of differences [S, M] of S > 1 seeds and M > 1 images: the mean, and Hillis' test of its being 0."""
     mean, variance, freedom = crossed_variance(values)
     if variance <= 1e-18:
-        return Difference(100 * mean, 1.0 if abs(mean) < 1e-12 else 0.0)
+        return Difference(100 * mean, _without_spread(mean))
     return Difference(100 * mean, student.p_value(mean / math.sqrt(variance), freedom))
 
 
@@ -86,19 +84,25 @@ def crossed_variance(values: np.ndarray) -> tuple[float, float, int]:
     ms_seed, ms_image = max(between_seeds, 0.0) / (seeds - 1), between_images / (images - 1)
     noise = ms_seed + max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0)
     freedom = noise**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > 1e-12 else MOST
-    return mean, noise / values.size, max(1, min(int(freedom), MOST))
+    # 7 may come out as 6.999...
+    return mean, noise / values.size, max(1, min(int(freedom + 1e-9), MOST))
 
 
 def over_seeds(differences: Sequence[float]) -> float | None:
-    """The p-value of Student's paired test; None for fewer than two differences."""
+    """The p-value of Student's paired test; None for fewer than two differences, or of equal ones that are not 0."""
     n = len(differences)
     if n < 2:
         return None
     mean = math.fsum(differences) / n
     variance = math.fsum((value - mean) ** 2 for value in differences) / (n - 1)
     if variance == 0:
-        return 1.0 if mean == 0 else 0.0
+        return _without_spread(mean)
     return student.p_value(mean / math.sqrt(variance / n), min(n - 1, MOST))
+
+
+def _without_spread(mean: float) -> float | None:
+    """The p-value where all differences are equal: chance, as of two seeds on a grid of whole images, is no proof."""
+    return 1.0 if abs(mean) < 1e-12 else None
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -125,20 +129,25 @@ def _binomial(k: int, n: int) -> tuple[float, float]:
     return below, at
 
 
-def decided(ours: Sequence[Record], theirs: Sequence[Record]) -> bool | None:
-    """Whether the test on the hits of these runs, paired, has p < LEVEL, where the counts per class settle it.
+def behind(ours: Sequence[Record], theirs: Sequence[Record]) -> bool | None:
+    """Whether ours are worse, p < LEVEL in the test on the hits of these pairs of runs, where counts settle that.
 
-    Between no more images on which two runs disagree than the counts must have, and as many as they can have: the
-    most gives an upper limit of the variance, the runs' own differences a lower one. None where the images must tell.
+    Between no more images on which two runs disagree than the counts per class must have, and as many as they can have:
+    the most gives an upper limit of the variance, the runs' own differences a lower one. None where the images must
+    tell.
     """
     pairs = list(zip(ours, theirs, strict=True))
     if not all(a.predictions and b.predictions and a.total == b.total == ours[0].total for a, b in pairs):
         return None
-    by_seed = [sum(a.right) - sum(b.right) for a, b in pairs]
-    most = sum(min(x + y, 2 * n - x - y) for a, b in pairs for x, y, n in zip(a.right, b.right, a.total, strict=True))
     seeds, images = len(pairs), sum(ours[0].total)
+    if images < 2:
+        return None
+    by_seed = [sum(a.right) - sum(b.right) for a, b in pairs]
+    if sum(by_seed) >= 0:
+        return False
+    most = sum(min(x + y, 2 * n - x - y) for a, b in pairs for x, y, n in zip(a.right, b.right, a.total, strict=True))
     if seeds == 1:
-        gap = abs(by_seed[0])
+        gap = -by_seed[0]
         return True if mcnemar((most + gap) // 2, (most - gap) // 2) < LEVEL else None
     mean = sum(by_seed) / (seeds * images)
     ms_seed = (math.fsum(n * n for n in by_seed) / images - seeds * images * mean**2) / (seeds - 1)
@@ -146,7 +155,7 @@ def decided(ours: Sequence[Record], theirs: Sequence[Record]) -> bool | None:
     least, largest = (math.sqrt(max(ms, 0.0) / (seeds * images)) for ms in (ms_seed, ms_seed + ms_image))
     if abs(mean) <= student.quantile(MOST, 1 - LEVEL) * least:
         return False
-    return True if largest == 0 or student.p_value(mean / largest, min(seeds - 1, MOST)) < LEVEL else None
+    return True if largest > 0 and student.p_value(mean / largest, min(seeds - 1, MOST)) < LEVEL else None
 
 
 class Comparer:
@@ -179,20 +188,20 @@ class Comparer:
         each = [a - b for a, b in pairs if a is not None and b is not None]
         return Difference(math.fsum(each) / len(each), over_seeds(each)) if len(each) == len(pairs) else None
 
-    def apart(
+    def behind(
         self, ours: Mapping[int, Record], theirs: Mapping[int, Record], scores: Mapping[str, float | None]
-    ) -> bool:
-        """Whether difference() has p < LEVEL: by the counts alone where they leave no doubt, else by the images."""
+    ) -> bool | None:
+        """Whether difference() is below 0 with p < LEVEL, by the counts alone where they settle it; None: no test."""
         shared = sorted(set(ours) & set(theirs))
         if shared and self.class_weights is not None and len(set(self.class_weights)) == 1:
-            sure = decided([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
+            sure = behind([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
             if sure is not None:
                 return sure
         found = self.difference(ours, theirs, scores)
-        return found is not None and found.p is not None and found.p < LEVEL
+        return None if found is None or found.p is None else found.mean < 0 and found.p < LEVEL
 
     def _stacked(self, runs: Sequence[Record]) -> np.ndarray | None:
-        """[S, M] hits; None where some run has none to look into."""
+        """[S, M > 1] hits; None where some run has none to look into."""
         import numpy as np
 
         if self.class_weights is None:
@@ -201,4 +210,5 @@ class Comparer:
             if run.key not in self._hits:
                 self._hits[run.key] = hits(run)
         found = [hit for run in runs if (hit := self._hits[run.key]) is not None]
-        return np.stack(found) if len(found) == len(runs) and len({len(hit) for hit in found}) == 1 else None
+        known = len(found) == len(runs) and len({len(hit) for hit in found}) == 1 and len(found[0]) > 1
+        return np.stack(found) if known else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -70,12 +71,14 @@ def _entry(path: Path, number: int, line: dict[str, str]) -> Entry:
 
 
 def beside(
-    entries: Iterable[Entry], data: str, backbone: str, label: str, recipe: str, top1: dict[str, float | None]
+    entries: Iterable[Entry], data: str, backbone: str, label: str, recipe: str, top1: dict[str, float | None], n: int
 ) -> Reported | None:
     """What is published for a row: first of its own recipe, else of another; in each case the first in the file.
 
-    top1: mean and ci95 as measured. `differs` says whether the two are further apart than their intervals together;
-    None where that cannot be said: another recipe, one seed, or nothing measured.
+    top1: mean and ci95 as measured over n seeds. `differs` says whether the two are further apart than their intervals
+    together. A published number without an interval is taken for one more run: it differs where it is outside the 95 %
+    prediction interval of such a run, mean +- ci95 * sqrt(n + 1). None where that cannot be said: another recipe, one
+    seed, or nothing measured.
     """
     found: Sequence[Entry] = [e for e in entries if (e.data, e.backbone, e.label) == (data, backbone, label)]
     entry = next((e for e in found if e.recipe == recipe), found[0] if found else None)
@@ -83,11 +86,13 @@ def beside(
         return None
     same = entry.recipe == recipe
     mean, half = top1["mean"], top1["ci95"]
-    known = same and mean is not None and half is not None
+    differs = None
+    if same and mean is not None and half is not None:
+        room = half * math.sqrt(n + 1) if entry.ci95 is None else half + entry.ci95
+        differs = abs(mean - entry.top1) > room
     reported: Reported = {
         "top1": entry.top1, "many": entry.many, "medium": entry.medium, "few": entry.few, "source": entry.source,
         "recipe": entry.recipe, "epochs": entry.epochs, "routing": entry.routing, "distilled": entry.distilled,
-        "same_recipe": same,
-        "differs": abs(mean - entry.top1) > half + (entry.ci95 or 0.0) if known else None,  # type: ignore[operator]
+        "same_recipe": same, "differs": differs,
     }  # fmt: skip
     return reported

@@ -116,7 +116,6 @@ def _figures(found: list[Block]) -> dict[int, list[dict[str, Any]]]:
 def _block(number: int, block: Block, drawn: list[dict[str, Any]]) -> dict[str, Any]:
     """A block as the template prints it."""
     rows = [entry.row for entry in block.entries]
-    reasons = {f"{row['label']}: {row['reason']}" for row in rows}
     low, high = _range(block)
     columns = chosen_columns((), rows)
     return {
@@ -127,7 +126,7 @@ def _block(number: int, block: Block, drawn: list[dict[str, Any]]) -> dict[str, 
         ],
         "rows": [_row(number, block, entry, columns, low, high) for entry in block.entries],
         "statuses": sorted({row["status"] for row in rows}),
-        "notes": [note for note in tables.footer(rows) if note not in reasons],
+        "notes": tables.footer(rows),
         "figures": drawn,
         "entries": [_entry(number, entry) for entry in block.entries],
     }  # fmt: skip

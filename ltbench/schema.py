@@ -39,7 +39,7 @@ class Reported(TypedDict):
     routing: bool
     distilled: bool
     same_recipe: bool  # whether that is this row's recipe: else the two may not be compared
-    differs: bool | None  # whether ours is further away than the intervals of both
+    differs: bool | None  # whether another run of ours would rarely be as far away: see ltbench/published.py
 
 
 class Adjusted(TypedDict):
@@ -83,7 +83,7 @@ class TableRow(TypedDict):
     block: str  # rows of one block may be compared
     metric: str  # what score, gain, best are of
     score: Spread
-    best: bool  # the highest score of its block, or not told apart from it: see ltbench/paired.py
+    best: bool | None  # the highest score of its block, or not told apart from it (ltbench/paired.py); None: no test
     test_list: str
     adjust: Adjusted | None
 

@@ -52,17 +52,17 @@ def score(record: Record, metric: str, shift: Sequence[float] | None = None) -> 
     if metric == "harmonic":
         return len(recalls) / math.fsum(1 / r for r in recalls) if min(recalls) > 0 else 0.0
     if metric == "macro_f1":
-        return _macro_f1(record, classes, shift or [1.0] * len(record.total))
+        return _macro_f1(record, classes, _of_an_image(shift, record.total) if shift else [1.0] * len(record.total))
     raise LtbenchError(f"--metric: {unknown('metric', metric, METRICS)}")
 
 
-def _macro_f1(record: Record, classes: Sequence[int], shift: Sequence[float]) -> float | None:
-    """The mean over classes of 2 hits / (images predicted as the class + images of it), images weighing as shifted."""
+def _macro_f1(record: Record, classes: Sequence[int], each: Sequence[float]) -> float | None:
+    """The mean over classes of 2 hits / (images predicted as the class + images of it); each: [C] an image's weight."""
     if not record.predictions:
         return None
     import numpy as np
 
-    weights, total = np.asarray(shift), np.asarray(record.total)
+    weights, total = np.asarray(each), np.asarray(record.total)
     found = raw_predictions(record)
     if len(found) != total.sum():
         return None
@@ -73,13 +73,13 @@ def _macro_f1(record: Record, classes: Sequence[int], shift: Sequence[float]) ->
 
 @lru_cache(maxsize=256)
 def class_shift(counts: tuple[int, ...], test_list: str) -> tuple[float, ...] | None:
-    """[C] how much an image of each class weighs in a test set of that name; None for the uniform one.
+    """[C] how much each class weighs in a test set of that name; None for the uniform one.
 
     The test-agnostic protocol of LADE (Hong et al. 2021) and SADE (Zhang et al. 2022): forward50 is a test set whose
     classes fall off as 50 ** -(rank / (C - 1)), the classes ranked by their training images; backward50 the reverse.
     They draw such a set from the balanced test images once; here every image is kept and weighed, which gives the
     expected value over their draws, exactly and without a seed. As with them, top-1 is the mean over the set's images;
-    many, medium and few are means over classes and so the same in all of these sets. Of ImageNet-LT their lists hold
+    many, medium and few are what they are on the uniform set. Of ImageNet-LT their lists hold
     int(50 * weight) images of each class (tests/test_listed.py), but rank classes with equally many training images in
     another order than by label, as here: one to two images more or less of at most 15 % of the classes.
     Raises LtbenchError for another name.
@@ -100,16 +100,20 @@ def class_weights(record: Record, metric: str, test_list: str) -> list[float] | 
     """[C] the weight of an image of each class in the metric; None where the metric is no mean over images."""
     shift = class_shift(record.data.counts, test_list)
     if metric == "top1":
-        return list(shift or [1.0] * len(record.total))
-    if metric == "balanced" and all(record.total):
-        return [1.0 / n for n in record.total]
-    return None
+        return _of_an_image(shift, record.total) if shift else [1.0] * len(record.total)
+    return _of_an_image([1.0] * len(record.total), record.total) if metric == "balanced" else None
+
+
+def _of_an_image(weights: Sequence[float], total: Sequence[int]) -> list[float]:
+    """[C] the weight of an image of each class, from that of the class and its test images; 0 without any."""
+    return [w / n if n else 0.0 for w, n in zip(weights, total, strict=True)]
 
 
 def _shifted(record: Record, shift: Sequence[float]) -> float | None:
-    """Top-1 where the images of each class weigh differently."""
-    total = math.fsum(w * n for w, n in zip(shift, record.total, strict=True))
-    hit = math.fsum(w * n for w, n in zip(shift, record.right, strict=True))
+    """Top-1 where each class weighs as it says, however many test images it has."""
+    weights = _of_an_image(shift, record.total)
+    total = math.fsum(w for w, n in zip(shift, record.total, strict=True) if n)
+    hit = math.fsum(w * n for w, n in zip(weights, record.right, strict=True))
     return 100 * hit / total if total else None
 
 
@@ -144,7 +148,10 @@ def ece(bins: Calibration | None) -> float | None:
 
 
 def summary(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean, sample standard deviation, and Student's 95 % half-width; None where they are not defined."""
+    """Mean, sample standard deviation, and Student's 95 % half-width; None where they are not defined.
+
+    Values that are all equal, as whole images over two seeds may be, show no spread and so give no half-width.
+    """
     known = [value for value in values if value is not None]
     n = len(known)
     if not n or n < len(values):
@@ -153,7 +160,7 @@ def summary(values: Sequence[float | None]) -> dict[str, float | None]:
     if n == 1:
         return {"mean": mean, "sd": None, "ci95": None}
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1))
-    return {"mean": mean, "sd": sd, "ci95": student.quantile(n - 1) * sd / math.sqrt(n)}
+    return {"mean": mean, "sd": sd, "ci95": student.quantile(n - 1) * sd / math.sqrt(n) if sd else None}
 
 
 def gain(ours: Mapping[int, float | None], theirs: Mapping[int, float | None]) -> dict[str, Any]:

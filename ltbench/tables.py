@@ -144,7 +144,8 @@ class _Suite:
             "groups": list(self.options.groups or first.data.groups) if first else None,
             "fingerprints": _prints(list(runs.values())) if first else None,
             "reported": published.beside(
-                self.reported, row.data, row.backbone, row.label, row.recipe, self._plain_top1(spread["top1"])
+                self.reported, row.data, row.backbone, row.label, row.recipe,
+                self._plain_top1(spread["top1"]), len(runs),
             ),
             "block": row.block, "metric": self.options.metric, "score": spread["score"], "best": False,
             "test_list": self.options.test_list, "adjust": adjust,
@@ -152,7 +153,7 @@ class _Suite:
 
     def _alone(self, record: Record) -> float | None:
         """The mean top-1 of single experts; unknown without them, or where it is re-scored."""
-        if not record.members or not self._is_plain:
+        if not record.members or not sum(record.total) or not self._is_plain:
             return None
         return 100 * sum(map(sum, record.members)) / (len(record.members) * sum(record.total))
 
@@ -188,7 +189,7 @@ class _Suite:
         return ("refused", "; ".join(others)) if others else ("missing", "")
 
     def _mark_best(self, rows: Sequence[TableRow]) -> None:
-        """Mark the highest score of a block, and those that its paired test does not tell apart from it."""
+        """Mark the highest score of a block, and those that its paired test does not find behind it."""
         means = {r["label"]: r["score"]["mean"] for r in rows if not (r["adjust"] and r["adjust"]["oracle"])}
         known = {label: mean for label, mean in means.items() if mean is not None}
         if len(known) < 2:
@@ -200,7 +201,9 @@ class _Suite:
         comparer = paired.Comparer(weights)
         for row in rows:
             label = row["label"]
-            row["best"] = label in known and (label == top or not comparer.apart(runs[label], runs[top], scores))
+            if label in known:
+                behind = label != top and comparer.behind(runs[label], runs[top], scores)
+                row["best"] = None if behind is None else not behind
 
 
 def _prints(runs: Sequence[Record]) -> dict[str, str]:
@@ -264,12 +267,19 @@ def heading(rows: Sequence[TableRow]) -> str:
     return f"{first['suite']}: {first['data']}, {first['backbone']}, recipe {first['recipe'] or '(unnamed)'}"
 
 
-def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None) -> list[str]:
-    """What one must know to believe a block's figures. shown: the keys of the columns that are; None for all."""
+def reasons(rows: Sequence[TableRow]) -> list[str]:
+    """Why rows of a block are not complete, where that is known."""
+    return [f"{row['label']}: {row['reason']}" for row in rows if row["reason"]]
+
+
+def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None, *, bold: bool = True) -> list[str]:
+    """What one must know to believe a block's figures.
+
+    shown: the keys of the columns that are; None for all. bold: whether the best can be seen to be bold.
+    """
     ran = [row for row in rows if row["n"]]
-    reasons = [f"{row['label']}: {row['reason']}" for row in rows if row["reason"]]
     if not ran:
-        return ["Nothing has run." if all(row["status"] == "missing" for row in rows) else "No figures.", *reasons]
+        return ["Nothing has run." if all(row["status"] == "missing" for row in rows) else "No figures."]
     commits = sorted({commit for row in ran for commit in row["commits"]})
     devices = sorted({device for row in ran for device in row["devices"]})
     (many, few), prints = ran[0]["groups"] or (0, 0), ran[0]["fingerprints"] or {}
@@ -280,16 +290,15 @@ def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None) -> list
     of = "" if ran[0]["metric"] == "top1" else f" of {ran[0]['metric']}"
     return [
         f"Top-1 in per cent at the last epoch; {spread}; n {run}s."
-        + (f" Gain{of}: over {baseline}, paired by {run}." if baseline else ""),
+        + (f" Gain{of}: over {baseline}, by the {run}s that both have." if baseline else ""),
         *_rescored(ran),
-        *(_about_best(ran) if shown is None or {"top1", "score"} & set(shown) else []),
+        *(_about_best(ran) if bold and (shown is None or {"top1", "score"} & set(shown)) else []),
         *(_about_published(rows) if shown is None or "reported" in shown else []),
         *(_about_alone(ran) if shown is None or "alone" in shown else []),
         f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and linear layers.",
         f"Rows {prints.get('rows', '')[:8]}, {'files' if ran[0]['data'].partition('(')[0] in IN_FILES else 'pixels'} "
         f"{prints.get('train', '')[:8]}, commit {', '.join(commits)}, "
         f"{', '.join(devices)}.",
-        *reasons,
     ]
 
 
@@ -305,16 +314,32 @@ def _rescored(ran: Sequence[TableRow]) -> list[str]:
     return notes
 
 
+# What the test does not know where some row has so few seeds.
+FEW_SEEDS = {
+    1: " At one seed: over other test images, not over another seed.",
+    2: " Of two seeds, it tells one in ten equal rows apart, not one in twenty.",
+}
+
+
 def _about_best(ran: Sequence[TableRow]) -> list[str]:
-    if not any(row["best"] for row in ran):
+    best = [row["label"] for row in ran if row["best"]]
+    if not best:
         return []
-    alone = "McNemar's mid-p" if ran[0]["test_list"] == "uniform" else "Student's over images"
-    test = f"paired over seeds and test images (Hillis 2007; {alone} at one seed)"
-    if ran[0]["metric"] not in ("top1", "balanced"):
-        several = any(row["n"] > 1 for row in ran)
-        test = "Student's, paired over seeds" if several else "but one seed tells nothing apart"
-    best = f"the highest {ran[0]['metric'].replace('top1', 'top-1')}"
-    return [f"Bold: {best}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."]
+    metric, untested = ran[0]["metric"], [row["label"] for row in ran if row["best"] is None]
+    highest = f"Bold: the highest {metric.replace('top1', 'top-1')}"
+    why = "no seed in common, one without predictions, or no spread"
+    if len(best) + len(untested) == len(ran) and len(best) == 1:
+        return [f"{highest}. The others could not be tested against it: {why}."]
+    test = "Student's, paired over seeds"
+    if metric in ("top1", "balanced"):
+        plain = metric == "top1" and ran[0]["test_list"] == "uniform"
+        alone = "McNemar's mid-p" if plain else "McNemar's mid-p, or Student's where images weigh differently,"
+        test = f"paired over seeds and test images (Hillis 2007; {alone} at one seed)"
+    return [
+        f"{highest}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."
+        + FEW_SEEDS.get(min(row["n"] for row in ran), ""),
+        *([f"Not tested against it ({why}): {', '.join(untested)}."] if untested else []),
+    ]
 
 
 def _about_alone(ran: Sequence[TableRow]) -> list[str]:
@@ -332,5 +357,5 @@ def _about_published(rows: Sequence[TableRow]) -> list[str]:
     other = (
         f"; @{' and @'.join(map(str, elsewhere))}: epochs of another recipe, not to be compared" if elsewhere else ""
     )
-    apart = "; !: ours is further away than the intervals" if any(r["differs"] for r in found) else ""
+    apart = "; !: further from ours than another seed of ours would be" if any(r["differs"] for r in found) else ""
     return [f"Published: top-1, see reported.csv{other}{apart}."]

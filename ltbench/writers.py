@@ -14,7 +14,7 @@ from typing import Any
 from .columns import DROPPED, Column, chosen_columns, is_bold, title
 from .schema import TableRow
 from .scores import FIGURES
-from .tables import Leaderboard, Options, blocks, footer, heading
+from .tables import Leaderboard, Options, blocks, footer, heading, reasons
 
 FORMATS = ("text", "md", "latex", "csv", "json", "html")
 
@@ -36,7 +36,7 @@ def _block(rows: Sequence[TableRow], kind: str, options: Options) -> str:
     columns = chosen_columns(options.columns, rows)
     cells = [[_cell(column, row, write, bold) for column in columns] for row in rows]
     titles = [write(title(column, rows)) for column in columns]
-    name, notes = heading(rows), footer(rows, [column.key for column in columns])
+    name, notes = heading(rows), [*footer(rows, [column.key for column in columns]), *reasons(rows)]
     align = ["left"] + ["right"] * (len(columns) - 1)
     if kind == "latex":
         about = [name, "needs the package booktabs", *notes]
@@ -225,8 +225,7 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
             styles = ["bold" if is_bold(column, row) else "" for column in columns]
             table.add_row(*map(Text, cells, styles))
         console.print(table, crop=False)
-        for note in (*_left_out(asked, columns, rows), *footer(rows, [column.key for column in columns])):
-            if note.startswith("Bold:") and not console.is_terminal:
-                continue
+        notes = footer(rows, [column.key for column in columns], bold=console.is_terminal)
+        for note in (*_left_out(asked, columns, rows), *notes, *reasons(rows)):
             console.print(Text(plain(note), style="dim"))
         console.print()

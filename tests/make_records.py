@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ltbench import record as records
@@ -16,6 +17,7 @@ from ltbench.record import Calibration, Data, PlanFile, Record, Row, Volatile
 GOLDEN = Path(__file__).parent / "golden_table"
 COUNTS = (200, 60, 5)  # one class of each group
 TOTAL = (10, 10, 10)
+TRUE = np.repeat([0, 1, 2], 10)
 FINGERPRINTS = {"rows": "aa" * 32, "train": "bb" * 32}
 # one occupied bin of 30 images: |right - confidence| is 3, so that the calibration error is 10 %
 BINS = Calibration(count=(0, 30), right=(0, 15), confidence=(0.0, 18.0))
@@ -37,6 +39,14 @@ def make(label: str = "ce", seed: int = 0, **changes: Any) -> Record:
     }  # fmt: skip
     record = Record(**fields | done | changes)
     return record.model_copy(update={"key": record.identity.key})
+
+
+def predicted(label: str, seed: int, right: tuple[int, int, int], offset: int = 0, **changes) -> Record:
+    """A record that is right on so many images of each class, from the offset on, round about."""
+    guess = (TRUE + 1) % 3
+    for c, n in enumerate(right):
+        guess[10 * c + (np.arange(n) + offset) % 10] = c
+    return make(label, seed, right=right, predictions=records.encode(guess), **changes)
 
 
 def row(made: Sequence[Record], **changes: Any) -> Row:

@@ -6,21 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from make_records import make, row, write
+from make_records import make, predicted, row, write
 
 from ltbench import record
 from ltbench.compare import Comparison, bootstrap, compare, lines
 from ltbench.errors import LtbenchError
-
-TRUE = np.repeat([0, 1, 2], 10)
-
-
-def predicted(label: str, seed: int, right: tuple[int, int, int], offset: int = 0, **changes) -> record.Record:
-    """A record that is right on so many images of each class, from the offset on, round about."""
-    guess = (TRUE + 1) % 3
-    for c, n in enumerate(right):
-        guess[10 * c + (np.arange(n) + offset) % 10] = c
-    return make(label, seed, right=right, predictions=record.encode(guess), **changes)
 
 
 def compared(*given) -> list[Comparison]:
@@ -197,3 +187,14 @@ def test_names_steer_nothing(command, tmp_path):
         done = command("compare", "bbn", name, tmp_path, "--format", format)
         assert done.returncode == 0 and "\x1b" not in done.stdout and "\u202e" not in done.stdout
     assert json.loads(done.stdout)[0]["b"] == name
+
+
+def test_a_p_below_what_can_be_told_is_not_called_0(two):
+    (found,) = compared(two, "ride(experts=3)", "ce")
+    assert any(line.startswith("p < 1e-12: a difference") for line in lines({**found, "p": 0.0}))
+    assert any(line.startswith("p = 0.031: a difference") for line in lines({**found, "p": 0.031}))
+
+
+def test_two_seeds_are_said_to_be_few(two):
+    (found,) = compared(two, "ride(experts=3)", "ce")
+    assert any("one in ten" in line for line in lines(found)) and len(found["seeds"]) == 2

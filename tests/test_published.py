@@ -43,14 +43,21 @@ def test_another_recipe_is_said_to_be_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("top1", "ci95", "differs"),
-    # ours: 50 and 53.3, mean 51.67, half-width 12.71 * 2.357 / sqrt 2 = 21.2
-    [(51.0, "", False), (72.8, "", False), (73.0, "", True), (73.0, "0.5", False), (20.0, "", True)],
+    # ours: 50 and 53.3, mean 51.67, half-width 12.71 * 2.357 / sqrt 2 = 21.2; of one more run, times sqrt 3, 36.7
+    [
+        (51.0, "", False),
+        (88.2, "", False),
+        (88.5, "", True),
+        (73.0, "0.5", False),
+        (73.5, "0.5", True),
+        (14.0, "", True),
+    ],
 )
-def test_a_difference_beyond_both_intervals_is_marked(tmp_path, top1, ci95, differs):
+def test_a_difference_beyond_what_another_run_may_be_is_marked(tmp_path, top1, ci95, differs):
     found = board(tmp_path, line("two", top1, ci95=ci95))
     assert found.rows[0]["reported"]["differs"] is differs
     assert (f"{top1:.1f}!" in text(found, 200)) == differs
-    assert ("!: ours is further away" in " ".join(text(found, 200).split())) == differs
+    assert ("!: further from ours than another seed" in " ".join(text(found, 200).split())) == differs
 
 
 def test_one_seed_differs_from_nothing(tmp_path):

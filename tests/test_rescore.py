@@ -53,7 +53,8 @@ def test_metrics_are_scikit_learns(case):
 def test_a_shifted_test_set_is_that_of_weighted_images(case):
     made, true, guess = random_record(case)
     name = TEST_LISTS[1 + case % (len(TEST_LISTS) - 1)]
-    weights = np.asarray(class_shift(made.data.counts, name))[true]
+    # the classes fall off so, not their images, of which one class may have more than another
+    weights = (np.asarray(class_shift(made.data.counts, name)) / np.maximum(made.total, 1))[true]
     found = figures(made, None, "macro_f1", name)
     assert found["top1"] == pytest.approx(100 * metrics.accuracy_score(true, guess, sample_weight=weights))
     f1 = metrics.f1_score(
@@ -94,8 +95,9 @@ def test_a_metric_is_what_gain_and_bold_and_sorting_are_of(tmp_path):
     assert [r["label"] for r in rows] == ["ride(experts=3)", "ce"]
     low = 3 / (1 / 90 + 1 / 50 + 1 / 10)
     assert [r["score"]["mean"] for r in rows] == pytest.approx([50, low])
-    assert rows[0]["gain"] == pytest.approx({"baseline": "ce", "mean": 50 - low, "ci95": 0, "n": 2})
-    assert [r["top1"]["mean"] for r in rows] == [50, 50] and [r["best"] for r in rows] == [True, False]
+    assert rows[0]["gain"] == pytest.approx({"baseline": "ce", "mean": 50 - low, "ci95": None, "n": 2})
+    assert [r["top1"]["mean"] for r in rows] == [50, 50]
+    assert [r["best"] for r in rows] == [True, None], "both seeds gain the same: no spread to test against"
     shown = text(load(folder, Options(metric="worst")), 100)
     assert shown.splitlines()[1].split()[:5] == ["method", "n", "top-1", "worst", "many"]
     assert "Gain of worst: over ce" in " ".join(shown.split())

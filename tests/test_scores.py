@@ -132,4 +132,9 @@ def test_without_pairs_there_is_no_gain(theirs):
 
 
 def test_a_method_gains_nothing_over_itself():
-    assert gain({0: 41.0, 1: 43.0}, {0: 41.0, 1: 43.0}) == {"mean": 0, "ci95": 0, "n": 2}
+    assert gain({0: 41.0, 1: 43.0}, {0: 41.0, 1: 43.0}) == {"mean": 0, "ci95": None, "n": 2}
+
+
+def test_equal_values_show_no_spread_and_no_interval():
+    """On a grid of whole images two seeds are equal now and then: +2.0±0.0 would claim certainty."""
+    assert summary([12.0, 12.0]) == {"mean": 12, "sd": 0, "ci95": None}

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import make_records
+import numpy as np
 import pytest
-from make_records import make, row, text, write
+from make_records import make, predicted, row, text, write
 
 from ltbench import columns, record, tables
 from ltbench.errors import LtbenchError
@@ -293,3 +294,56 @@ def test_single_experts_are_shown_beside_their_mean(tmp_path):
     assert any(note.startswith("Alone: the mean top-1") for note in tables.footer(plain.rows))
     shifted = load(tmp_path, tables.Options(test_list="forward50"))
     assert shifted.rows[1]["alone"]["mean"] is None, "counts per class know no weights"
+
+
+# Bold
+
+
+def board(folder: Path, *rows: list[record.Record], **options) -> tables.Leaderboard:
+    return load(write(folder, [row(made) for made in rows], [run for made in rows for run in made]), Options(**options))
+
+
+def said(found: tables.Leaderboard) -> str:
+    return " ".join(tables.footer(found.rows))
+
+
+def test_a_row_that_is_ahead_on_the_seeds_it_shares_with_the_best_is_not_behind_it(tmp_path):
+    """ce's mean is the highest for its other seeds; on the only one that both have, bbn is 20 of 30 images ahead."""
+    ce = [predicted("ce", seed, right) for seed, right in enumerate([(0, 0, 0), (10, 10, 10), (10, 10, 10)])]
+    found = board(tmp_path, ce, [predicted("bbn", 0, (7, 7, 6))])
+    assert [(r["label"], r["best"]) for r in found.rows] == [("ce", True), ("bbn", True)]
+    assert found.rows[0]["top1"]["mean"] == pytest.approx(200 / 3) and found.rows[1]["gain"]["mean"] > 0
+    assert "by the seeds that both have" in said(found)
+
+
+def test_what_cannot_be_tested_is_not_called_as_good(tmp_path):
+    """No seed in common; or a seed without predictions."""
+    found = board(tmp_path / "a", [predicted("ce", 0, (9, 9, 9))], [predicted("bbn", 1, (1, 1, 1))])
+    assert [r["best"] for r in found.rows] == [True, None]
+    assert "Bold: the highest top-1. The others could not be tested against it: no seed in common" in said(found)
+    bare = [make("bbn", 0, right=(1, 1, 1))]
+    found = board(tmp_path / "b", [predicted("ce", 0, (9, 9, 9))], bare, [predicted("lws", 0, (9, 9, 8), offset=1)])
+    assert [r["best"] for r in found.rows] == [True, None, True]
+    assert "Not tested against it (no seed in common, one without predictions, or no spread): bbn." in said(found)
+
+
+def test_of_one_seed_the_worst_class_tells_nothing(tmp_path):
+    found = board(tmp_path, [predicted("ce", 0, (9, 9, 9))], [predicted("bbn", 0, (1, 1, 1))], metric="worst")
+    assert [r["best"] for r in found.rows] == [True, None] and "could not be tested" in said(found)
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "not over another seed"), (2, "one in ten equal rows"), (3, "")])
+def test_the_footer_says_what_few_seeds_do_not_tell(tmp_path, seeds, words):
+    rows = [[predicted(name, s, (9, 9 - s, k), offset=k) for s in range(seeds)] for k, name in enumerate(("ce", "bbn"))]
+    shown = said(board(tmp_path, *rows))
+    assert (words in shown) and ("At one seed" in shown) == (seeds == 1) and ("Of two seeds" in shown) == (seeds == 2)
+
+
+def test_classes_without_test_images_do_not_stop_a_test(tmp_path):
+    rows = []
+    for label, right in (("ce", (9, 0, 9)), ("bbn", (1, 0, 1))):
+        guess = [c if i < right[c] else 1 for c in (0, 2) for i in range(10)]
+        stored = record.encode(np.array(guess))
+        rows.append([make(label, 0, right=right, total=(10, 0, 10), calibration=None, predictions=stored)])
+    found = board(tmp_path, *rows, metric="balanced")
+    assert [r["score"]["mean"] for r in found.rows] == [90, 10] and [r["best"] for r in found.rows] == [True, False]

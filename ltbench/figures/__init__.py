@@ -67,7 +67,7 @@ KINDS = (
     ),
     Kind(
         "members", "Single experts beside their ensemble",
-        "Numbers are single experts, the diamond is their mean: how much of the gain is the ensemble's.",
+        "Rings are single experts, the diamond is their ensemble: how much of the gain is its.",
         groups.members,
     ),
     Kind(
