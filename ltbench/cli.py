@@ -99,7 +99,8 @@ def list_command(
 
     one_of("list", what, listing.KINDS)
     one_of("--format", format, ("text", "json"))
-    items = listing.items(what, plugin or [])
+    load_plugins(plugin)
+    items = listing.items(what)
     if format == "json":
         print(json.dumps(items, indent=1, ensure_ascii=False))
     else:
@@ -114,7 +115,8 @@ def show(
     """A method's options, or a suite with the recipe's defaults written out."""
     from . import listing
 
-    listing.show_one(name, plugin or [], console())
+    load_plugins(plugin)
+    listing.show_one(name, console())
 
 
 @app.command()

@@ -20,7 +20,6 @@ ASIDE = "set-aside"  # where --fix moves what cannot be made anew
 RUN_FOLDER = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+")
 STUMP = re.compile(r"\..+\.[a-z0-9_]{8}|\.step-.*")  # what a kill leaves of a file, or of a checkpoint, being written
 YOUNG = 60.0  # seconds within which a stump may be a file that somebody is writing
-DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ STALE = Kind(
     "stale", "the method's source has changed since, its version has not: let be where its numbers are the same, else "
     "raise the version, which makes `ltbench run` do it again", wrong=False,
 )  # fmt: skip
+STRANGE = Kind("of an unknown method", "its source cannot be compared: name its file with --plugin", wrong=False)
 FOREIGN = Kind("foreign", "a record of another suite: yours to move where it belongs")
 UNASKED = Kind("in no plan", f"no row asks for it and nothing starts from it; --fix moves it to {ASIDE}/")
 ORPHAN = Kind("orphan", "a run folder without a record here: delete it, unless another results folder uses it")
@@ -49,7 +49,7 @@ RUNNING = Kind("running", "somebody is at it", wrong=False)
 PARTIAL = Kind("partial", "`ltbench run` goes on from its last checkpoint", wrong=False)
 AGAIN = Kind("to be run again", "failed and oom runs are, by the next `ltbench run`", wrong=False)
 KINDS = (
-    DAMAGED, WEIGHTS, NEWER, FOREIGN, UNASKED, ORPHAN, STUMPS, DEAD, STALE, RUNNING, PARTIAL, AGAIN, OTHER,
+    DAMAGED, WEIGHTS, NEWER, FOREIGN, UNASKED, ORPHAN, STUMPS, DEAD, STALE, STRANGE, RUNNING, PARTIAL, AGAIN, OTHER,
 )  # fmt: skip
 
 
@@ -127,8 +127,9 @@ def _record(suite: Suite, path: Path) -> Iterator[Finding]:
         yield Finding(FOREIGN, path, f"a record of the suite {record.suite}")
     if record.status in ("failed", "oom"):
         yield Finding(AGAIN, path, f"{record.label} seed {record.seed} {record.status}: {record.reason}")
-    if record.source and (now := _source(record.method)) != record.source:
-        yield Finding(STALE, path, f"{record.label} seed {record.seed}" + ("" if now else ": no such method here"))
+    now = _source(record.method)
+    if record.source and now != record.source:
+        yield Finding(STALE if now else STRANGE, path, f"{record.label} seed {record.seed}")
 
 
 def _source(method: str) -> str:
@@ -210,10 +211,7 @@ def _fault(folder: Path, names: Iterable[str] = ()) -> str:
 
 def _leases(folder: Path) -> Iterator[Finding]:
     for lease in leases.find(folder):
-        lives = lease.holder.lives()
-        if lives is None:  # of another machine: by its last touch, where clocks may well be an hour apart
-            lives = time.time() - lease.stamp[1] / 1e9 < DAY
-        if lives:
+        if lease.lives():
             yield Finding(RUNNING, lease.path, str(lease.holder))
         else:
             yield Finding(DEAD, lease.path, str(lease.holder), lambda lease=lease: _delete(lease.path))  # type: ignore[misc]
@@ -257,8 +255,9 @@ def in_order(found: Iterable[Finding]) -> Mapping[Kind, list[Finding]]:
 
 def report(found: Mapping[Kind, list[Finding]], fixed: bool) -> Iterator[str]:
     """Lines that say what was found, what to do, and what --fix has done."""
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
     for kind, here in found.items():
-        yield from textwrap.wrap(f"{kind.name} ({len(here)}): {kind.advice}", 100)
+        yield from textwrap.wrap(f"{kind.name} ({len(here)}): {kind.advice}", width)
         for finding in here:
             done = " (put right)" if fixed and finding.fix else ""
             yield f"  {finding.path}" + (f": {finding.text}" if finding.text else "") + done

@@ -52,6 +52,7 @@ def _sentence(fault: ErrorDetails, allowed: tuple[str, ...]) -> str:
     if fault["type"] == "value_error":  # a whole that contradicts itself names the fields and values that do
         return fault["msg"].removeprefix("Value error, ")
     message = fault["msg"].replace("Input should", "must").replace("a valid integer", "a whole number")
+    message = message.replace("a valid array", "a list")
     message = message.replace("must be a valid", "must be a")
     return f"{message}, got {given!r}"
 

@@ -28,6 +28,7 @@ from .errors import LtbenchError
 
 BEAT = 5.0  # seconds between two touches
 STALE = 60.0  # seconds without a touch after which a lease of another machine is dead
+DAY = 86400.0
 PREFIX = "lease-"
 
 
@@ -60,6 +61,14 @@ class Found(NamedTuple):
     path: Path
     holder: Holder
     stamp: tuple[int, int]  # inode, time of the last touch by the file system's clock
+
+    def lives(self) -> bool:
+        """Whether it counts to one who only looks: by its processes where they can be seen, else touched within a day.
+
+        Clocks of machines may well be an hour apart.
+        """
+        seen = self.holder.lives()
+        return time.time() - self.stamp[1] / 1e9 < DAY if seen is None else seen
 
     @property
     def number(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from .record import FINAL
 if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.transforms import Look
-    from .plan import Plan
     from .record import Row
     from .runspec import RunSpec
     from .state import Settings
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 KINDS = ("methods", "datasets", "backbones", "suites")
 
 
-def items(kind: str, plugins: Sequence[str] = ()) -> list[dict[str, Any]]:
+def items(kind: str) -> list[dict[str, Any]]:
     """All things of a kind, by name, as plain data."""
     if kind == "methods":
-        return [_method(name, cls) for name, cls in _methods(plugins).items()]
+        return [_method(name, cls) for name, cls in _methods().items()]
     if kind == "suites":
         from .suite import shipped
 
@@ -41,11 +40,9 @@ def items(kind: str, plugins: Sequence[str] = ()) -> list[dict[str, Any]]:
     return [{"name": name, "summary": summary} for name, summary in module.SUMMARIES.items()]
 
 
-def _methods(plugins: Sequence[str]) -> Mapping[str, type]:
+def _methods() -> Mapping[str, type]:
     from . import registry
 
-    for plugin in plugins:
-        registry.load_plugin(plugin)
     return registry.available()
 
 
@@ -78,14 +75,14 @@ def show(kind: str, found: Iterable[Mapping[str, Any]], console: Console) -> Non
     console.print(table)
 
 
-def show_one(name: str, plugins: Sequence[str], console: Console) -> None:
+def show_one(name: str, console: Console) -> None:
     """A method's options, or a suite with its defaults. Raises LtbenchError where the name is neither's."""
     from .suite import locate, read, shipped
 
     if name in shipped() or Path(name).suffix in (".yaml", ".yml"):  # before the methods, which need torch
         console.print(Text(_spelled_out(read(str(locate(name))))))
         return
-    methods = _methods(plugins)
+    methods = _methods()
     if name in methods:
         _show_method(name, methods[name], console)
     else:
@@ -197,39 +194,50 @@ ENDED = ("done", "diverged", "skipped")
 
 
 def plan_items(
-    plan: Plan, chosen: Mapping[str, RunSpec], why: Mapping[str, str], settings: Settings | None
+    chosen: Mapping[str, RunSpec], asked: Set[str], todo: Mapping[str, str], settings: Settings
 ) -> list[dict[str, Any]]:
-    """The chosen runs, as plain data; seconds are estimated from the records that are there, None without any."""
+    """The chosen runs, as plain data; seconds are estimated from the records that are there, None without any.
+
+    asked: the keys of those that rows are made of; todo: key -> why it must be carried out.
+    """
     from .state import done
 
-    costs = _costs(chosen) if settings else {}
-    records = {key: done(spec, settings) for key, spec in chosen.items()} if settings else {}
+    costs = _costs(chosen)
+    records = {key: done(spec, settings) for key, spec in chosen.items()}
     spent = [(record.volatile.seconds, cost) for key, record in records.items() if record and (cost := costs[key])]
     rate = sum(seconds for seconds, _ in spent) / sum(cost for _, cost in spent) if spent else None
+    why = _why(chosen, asked)
     return [
         {
             "run": spec.stem, "label": spec.label, "seed": spec.ref.seed, "data": spec.data.label,
-            "backbone": spec.backbone, "epochs": spec.recipe.epochs, "why": plan.why[key],
-            "status": (state := _state(spec, why.get(key), settings))[0],
+            "backbone": spec.backbone, "epochs": spec.recipe.epochs, "why": why[key],
+            "status": (state := _state(spec, todo.get(key), settings))[0],
             "parents": {role: parent.label for role, parent in spec.parents.items()},
-            "train_macs": costs.get(key),
-            "seconds": None if rate is None or (cost := costs.get(key)) is None else rate * cost,
+            "train_macs": costs[key],
+            "seconds": None if rate is None or (cost := costs[key]) is None else rate * cost,
             "reason": state[1],
         }
         for key, spec in chosen.items()
     ]  # fmt: skip
 
 
-def _state(spec: RunSpec, why: str | None, settings: Settings | None) -> tuple[str, str]:
+def _why(chosen: Mapping[str, RunSpec], asked: Set[str]) -> dict[str, list[str]]:
+    """key -> why the run is there: "asked", and "stage1 of crt" for each that starts from it."""
+    found = {key: dict.fromkeys(["asked"] if key in asked else []) for key in chosen}
+    for spec in chosen.values():
+        for role, parent in spec.parents.items():
+            found[parent.key][f"{role} of {spec.label}"] = None
+    return {key: list(reasons) for key, reasons in found.items()}
+
+
+def _state(spec: RunSpec, why: str | None, settings: Settings) -> tuple[str, str]:
     """(done, diverged, running, partial, failed, oom or why it is to be carried out; the reason)."""
     from . import checkpoints, leases, state
 
-    if settings is None:
-        return why or "done", ""
     record, folder = state.latest(spec, settings), settings.folder(spec)
     if why is None:
         return (record.status, record.reason) if record and record.status != "complete" else ("done", "")
-    held = [lease.holder for lease in leases.find(folder) if lease.holder.lives() is not False]
+    held = [lease.holder for lease in leases.find(folder) if lease.lives()]
     if held:
         return "running", str(held[-1])
     if steps := checkpoints.steps(folder):
@@ -277,27 +285,29 @@ def show_plan(
 ) -> None:
     """The runs, a line each, what they cost together, and what the draws of a resampling have in common."""
     from .progress import duration
+    from .writers import LABEL_WIDTH, folded
 
+    left = [item for item in found if item["status"] not in ENDED]
+    known = [item["seconds"] for item in left if item["seconds"] is not None]
     table = Table(box=None, pad_edge=False)
-    for title in ("run", "seed", "epochs", "why", "status", "estimate"):
+    for title in ("run", "seed", "epochs", "why", "status", *(("estimate",) if known else ())):
         right = title in ("seed", "epochs", "estimate")
-        wide = 18 if title == "run" else None  # a label that is longer is folded, never cut: --only takes it
-        table.add_column(title, justify="right" if right else "left", min_width=wide, no_wrap=right, overflow="fold")
+        table.add_column(title, justify="right" if right else "left", no_wrap=right or title == "run", overflow="fold")
     for item in found:
         time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
-        reasons = "; ".join(item["why"])
-        table.add_row(Text(item["label"]), str(item["seed"]), str(item["epochs"]), Text(reasons), item["status"], time)
+        name, reasons = Text(folded(item["label"], LABEL_WIDTH)), Text("; ".join(item["why"]))
+        cells = [name, str(item["seed"]), str(item["epochs"]), reasons, item["status"], time]
+        table.add_row(*cells[: len(table.columns)])
     console.print(table)
-    left = [item for item in found if item["status"] not in ENDED]
     line = f"{len(found)} runs, {len(left)} to do"
     work = sum(item["train_macs"] or 0 for item in left)
     if work:
-        line += f"; at most {work / 1e15:.2f} P multiply-adds"
-    known = [item["seconds"] for item in left if item["seconds"] is not None]
+        amount = f"{work / 1e15:.1f} P" if work >= 1e15 else f"{work / 1e12:.1f} T"
+        line += f"; at most {amount} multiply-adds"
     if left and len(known) == len(left):
         line += f", about {duration(sum(known))} of one job's time by the records here"
     elif work:
-        line += "; no record here yet tells this machine's rate"
+        line += "; how long they take, the first record here will tell"
     console.print(Text(line))
     for label, shares in overlaps.items():
         console.print(Text(f"{label}: {overlap_line(shares)}"))

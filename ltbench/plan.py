@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -29,7 +29,6 @@ class Plan:
     suite: Suite
     runs: dict[str, RunSpec] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
-    why: dict[str, list[str]] = field(default_factory=dict)  # key -> "asked", or "stage1 of crt"
     # data label -> group -> the expected share of a draw's images that another draw has too
     overlaps: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
@@ -38,8 +37,8 @@ class Plan:
         baseline = _baseline(self.suite, self.rows)
         return PlanFile(suite=self.suite.name, baseline=baseline, rows=tuple(self.rows))
 
-    def chosen(self, only: Sequence[str], seeds: Sequence[int]) -> dict[str, RunSpec]:
-        """The runs that some rows and seeds need (all where none is named), parents first.
+    def asked(self, only: Sequence[str], seeds: Sequence[int]) -> set[str]:
+        """The keys of some rows and seeds; of all where none is named.
 
         Raises LtbenchError for a label that is no row and a seed that the suite does not have.
         """
@@ -53,10 +52,13 @@ class Plan:
             )
         wanted = {_canonical_label(text, self.rows) for text in only}
         rows = [row for row in self.rows if not wanted or row.label in wanted]
-        keys = {key for row in rows for seed, key in row.keys.items() if not seeds or int(seed) in seeds}
+        return {key for row in rows for seed, key in row.keys.items() if not seeds or int(seed) in seeds}
+
+    def chosen(self, asked: Set[str]) -> dict[str, RunSpec]:
+        """The runs of these keys and those that they need, parents first."""
         needed: set[str] = set()
         for key, run in reversed(list(self.runs.items())):
-            if key in keys or key in needed:
+            if key in asked or key in needed:
                 needed |= {key, *(parent.key for parent in run.parents.values())}
         return {key: run for key, run in self.runs.items() if key in needed}
 

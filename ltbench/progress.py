@@ -59,7 +59,8 @@ class Screen:
 
     def _print(self, event: Event) -> None:
         # Text, not markup: a label may hold brackets
-        self.console.print(Text(f"{self._name(event.key)}: {event.text}"), soft_wrap=True)
+        text = Text(f"{self._name(event.key)}: {event.text}")
+        self.console.print(text, soft_wrap=not self.console.is_terminal)  # a log's lines stay whole
 
     def _name(self, key: str) -> str:
         spec = self.runs[key]

@@ -23,7 +23,10 @@ PluginOption = Annotated[
 
 def table(
     results: ResultsArgument,
-    format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json|html", help="How to print.")] = "text",
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="text|md|latex|csv|json|html", help="How to print; default: as --out ends, else text."),
+    ] = None,
     baseline: Annotated[str | None, typer.Option(metavar="LABEL", help="The row that gains are taken over.")] = None,
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Best first by this column.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
@@ -43,6 +46,8 @@ def table(
     """The leaderboard of the records in a folder."""
     from . import tables, writers
 
+    if format is None:
+        format = writers.ENDINGS.get(out.suffix, "text") if out else "text"
     one_of("--format", format, writers.FORMATS)
     if columns is not None and format in ("json", "csv"):
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")

@@ -326,10 +326,18 @@ class PlanFile(_Part):
 
 def write_plan(plan: PlanFile, folder: Path) -> None:
     """Write folder/plan.json, unless it says so already."""
-    text = json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    if not says(folder, plan):
+        write_atomically(folder / "plan.json", _text(plan))
+
+
+def says(folder: Path, plan: PlanFile) -> bool:
+    """Whether folder/plan.json is that plan's, to the byte."""
     path = folder / "plan.json"
-    if not path.is_file() or path.read_bytes() != text.encode():
-        write_atomically(path, text)
+    return path.is_file() and path.read_bytes() == _text(plan).encode()
+
+
+def _text(plan: PlanFile) -> str:
+    return json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
 def read_plan(folder: Path) -> PlanFile:
@@ -357,13 +365,20 @@ def merged(old: PlanFile, new: PlanFile) -> PlanFile:
     """The rows of both; a row that stands in both has the seeds of both. new: of a --set."""
     rows = {(row.block, row.label): row for row in old.rows}
     for row in new.rows:
-        before = rows.get((row.block, row.label))
-        rows[row.block, row.label] = row.model_copy(update={"keys": {**before.keys, **row.keys}}) if before else row
+        rows[row.block, row.label] = _joined(rows.get((row.block, row.label)), row)
     return new.model_copy(update={"rows": tuple(rows.values()), "baseline": old.baseline})
 
 
 def refreshed(old: PlanFile, new: PlanFile) -> PlanFile:
-    """The rows of a suite file as it is now, new, and after them the old ones that only a --set asks for."""
-    there = {(row.block, row.label) for row in new.rows}
-    kept = [row for row in old.rows if row.sets and (row.block, row.label) not in there]
-    return new.model_copy(update={"rows": (*new.rows, *kept)})
+    """The rows of a suite file as it is now, new, with what only a --set asks for: seeds of theirs, and other rows."""
+    kept = {(row.block, row.label): row for row in old.rows if row.sets}
+    rows = [_joined(kept.pop((row.block, row.label), None), row) for row in new.rows]
+    return new.model_copy(update={"rows": (*rows, *kept.values())})
+
+
+def _joined(old: Row | None, new: Row) -> Row:
+    """A row with the seeds that it had before; not those of older code, as a seed in common tells."""
+    shared = old.keys.keys() & new.keys.keys() if old else ()
+    if old is None or old.keys.keys() <= new.keys.keys() or any(old.keys[seed] != new.keys[seed] for seed in shared):
+        return new
+    return new.model_copy(update={"keys": {**old.keys, **new.keys}, "sets": new.sets or old.sets})

@@ -6,8 +6,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Set
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,8 @@ from .reading import FormatOption, PluginOption, RunsOption, console, let_reader
 
 if TYPE_CHECKING:
     from .plan import Plan
+    from .record import PlanFile
+    from .runspec import RunSpec
     from .state import Settings
 
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
@@ -49,7 +51,8 @@ def run(
     """Carry out what a suite asks for and is not done yet; the same command continues after a kill."""
     sets = [*(sets or []), *([f"recipe.precision={precision}"] if precision else [])]
     plan, folder = _plan(suite, sets, plugin, data)
-    chosen = plan.chosen(only or [], _seed_list(seeds))
+    asked = plan.asked(only or [], _seed_list(seeds))
+    chosen = plan.chosen(asked)
     from . import jobs as pool
     from . import state
     from .progress import Screen
@@ -57,7 +60,7 @@ def run(
     settings = state.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint, workers)
     why = state.outstanding(chosen, settings)
     if dry_run:
-        _print_plan(plan, chosen, why, "text")
+        _print_plan(plan, chosen, asked, settings, "text")
         return
     main_process = int(os.environ.get("RANK", "0")) == 0
     if main_process:
@@ -66,7 +69,7 @@ def run(
     todo = [plan.runs[key] for key in why]
     signals = pool.Signals()
     if todo and main_process:
-        _remark(plan)
+        _remark(plan.suite.recipe.remark(), f"recipe {plan.suite.recipe.name}")
     with signals.caught(), Screen(todo, plan.runs, console(stderr=True, quiet=not main_process)) as screen:
         ended = pool.carry_out(
             todo, plan.runs, settings, jobs=jobs or _default_jobs(settings.device), plugins=plugin or [],
@@ -104,9 +107,9 @@ def plan_command(
     plan, folder = _plan(suite, sets or [], plugin, data)
     from . import state
 
-    chosen = plan.chosen(only or [], _seed_list(seeds))
+    asked = plan.asked(only or [], _seed_list(seeds))
     settings = state.Settings(results.resolve(), runs.resolve(), folder)
-    _print_plan(plan, chosen, state.outstanding(chosen, settings), format, settings)
+    _print_plan(plan, plan.chosen(asked), asked, settings, format)
 
 
 # What they share
@@ -158,22 +161,20 @@ def _write_plan(plan: Plan, settings: Settings) -> None:
 
     folder, new, sets = settings.results / plan.suite.name, plan.file(), plan.suite.sets
     join = records.merged if sets else records.refreshed
-    with _writing(folder):
+
+    def joined() -> PlanFile:
         try:
-            before = records.read_plan(folder)
+            return join(records.read_plan(folder), new)
         except LtbenchError:
             if sets and (folder / "plan.json").is_file():
                 raise
-            records.write_plan(new, folder)  # absent, or damaged: the suite file says it all
+            return new  # absent, or damaged: the suite file says it all
+
+    with _writing(folder):
+        if records.says(folder, joined()):
             return
-        if join(before, new) == before:
-            return
-        leases = Leases()
-        try:
-            with leases.waiting(folder):  # another runner may be adding its rows
-                records.write_plan(join(records.read_plan(folder), new), folder)
-        finally:
-            leases.close()
+        with closing(Leases()) as leases, leases.waiting(folder):  # another runner may be adding its rows
+            records.write_plan(joined(), folder)
 
 
 def _check_room(*folders: Path) -> None:
@@ -200,26 +201,28 @@ def _show_table(folder: Path) -> None:
     writers.show(tables.load(folder), console())
 
 
-def _print_plan(plan: Plan, chosen: Any, why: dict[str, str], format: str, settings: Settings | None = None) -> None:
-    from . import listing
+def _print_plan(plan: Plan, chosen: Mapping[str, RunSpec], asked: Set[str], settings: Settings, format: str) -> None:
+    from . import listing, state
 
     one_of("--format", format, ("text", "json"))
-    items = listing.plan_items(plan, chosen, why, settings)
+    items = listing.plan_items(chosen, asked, state.outstanding(chosen, settings), settings)
     if format == "json":
         print(json.dumps(items, indent=1, ensure_ascii=False))
-    else:
-        listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, console())
-        _remark(plan)
-
-
-def _remark(plan: Plan) -> None:
-    """Say on stderr what the suite's recipe, or that of a second stage, asks for and does not get."""
+        return
+    listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, console())
     own = plan.suite.recipe.remark()
-    whose = {own: [f"recipe {plan.suite.recipe.name}".rstrip()]} if own else {}
-    for run in plan.runs.values():
-        remark = run.recipe.remark()
-        if remark and remark != own and run.label not in whose.setdefault(remark, []):
+    whose = {own: [f"recipe {plan.suite.recipe.name}"]}
+    for run in chosen.values():
+        if (remark := run.recipe.remark()) != own and run.label not in whose.setdefault(remark, []):
             whose[remark].append(run.label)
-    with suppress(BrokenPipeError):
-        for remark, names in whose.items():
-            print(f"{', '.join(names)}: {remark}", file=sys.stderr)
+    for remark, names in whose.items():
+        _remark(remark, *names)
+
+
+def _remark(remark: str, *names: str) -> None:
+    """Say on stderr what a recipe asks for and does not get."""
+    if remark:
+        from rich.text import Text
+
+        screen = console(stderr=True)
+        screen.print(Text(f"{', '.join(names)}: {remark}"), soft_wrap=not screen.is_terminal)

@@ -184,6 +184,9 @@ class _Run:
         outcome = evaluate(method, dataset.test, accelerator)
         if not torch.isfinite(outcome.logits).all():
             raise DivergedError("the finished method gives logits that are not finite")
+        strange = [name for name, value in outcome.per_image.items() if not torch.isfinite(value).all()]
+        if strange:
+            raise DivergedError(f"the finished method gives {', '.join(strange)} of images that are not finite")
         if self.main:
             logits = {"logits": outcome.logits.half(), "label": outcome.label}
             checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
@@ -195,12 +198,15 @@ class _Run:
         if before is None or before.status != "complete":
             return
         here = machine.origin(self.settings.device)
-        there = {**before.volatile.model_dump(), "torch": before.volatile.versions.get("torch")}
+        last = {**before.volatile.model_dump(), "torch": before.volatile.versions.get("torch")}
         other = [
-            name for name in ("device", "threads", "world_size", "torch") if there[name] and there[name] != here[name]
+            f"{name} {there[name]}, here {here[name]}"
+            for there in (*(part.model_dump() for part in before.volatile.earlier), last)
+            for name in ("device", "threads", "world_size", "torch")
+            if there[name] not in (None, "", 0, "unknown", here[name])
         ]
         if other:
-            was = ", ".join(f"{name} {there[name]}, here {here[name]}" for name in other)
+            was = ", ".join(dict.fromkeys(other))
             raise LtbenchError(
                 f"its weights are absent, and trained again here they would contradict its record ({was}): copy "
                 f"{self.folder} from where it was made, or delete {self.settings.record_path(self.spec)}"
@@ -313,9 +319,10 @@ class _Run:
             checkpoints.forget_final(self.folder)  # no child may start from weights that are not the record's
             reason = f"trained again, it contradicts {path}: delete that record, or take another --results"
             record = before.model_copy(update={"status": "failed", "reason": reason})
-        elif self.main and not before:
+        elif self.main:
             try:
-                records.write(record, path.parent)
+                if not before:
+                    records.write(record, path.parent)
                 if record.status in records.FINAL:
                     checkpoints.drop_checkpoints(self.folder)
             except OSError as error:

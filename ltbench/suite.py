@@ -148,7 +148,8 @@ def _put(value: Any, keys: list[str], new: Any) -> Any:
     if not keys:
         return new
     if not isinstance(value, dict):
-        raise TypeError(f"{keys[0]!r} would lie in {value!r}, which has no keys")
+        what = "a list: --set can only put another in its place" if isinstance(value, tuple) else f"{value!r}"
+        raise TypeError(f"{keys[0]!r} would lie in what has no keys, {what}")
     return value | {keys[0]: _put(value.get(keys[0], {}), keys[1:], new)}
 
 
@@ -158,7 +159,12 @@ def _check_top(document: strict_yaml.Document) -> list[str]:
         raise LtbenchError(f"{document.where(())}: a suite is a mapping with the keys {', '.join(REQUIRED)}")
     allowed = (*REQUIRED, *OPTIONAL)
     wrong = [key for key in document.value if key not in allowed]
-    faults = [f"{document.where((key,))}: {unknown('key', key, allowed)}" for key in wrong]
+    inner = {"recipe": [f.name for f in fields(Recipe)], "data": [f.name for f in fields(DataSpec)]}
+    faults = []
+    for key in wrong:
+        homes = [f"{home}.{key}" for home, names in inner.items() if key in names]
+        hint = f"; did you mean {' or '.join(homes)}?" if homes else ""
+        faults.append(f"{document.where((key,))}: {unknown('key', key, allowed)}{hint}")
     lacking = [f"{document.path}: {key}: required, but not given" for key in REQUIRED if key not in document.value]
     if lacking:
         raise LtbenchError("\n".join([*faults, *lacking]))

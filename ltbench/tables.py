@@ -267,6 +267,9 @@ def heading(rows: Sequence[TableRow]) -> str:
     return f"{first['suite']}: {first['data']}, {first['backbone']}, recipe {first['recipe'] or '(unnamed)'}"
 
 
+TRAIN_MIN = "Train min: of the run alone, without those that it starts from."
+
+
 def reasons(rows: Sequence[TableRow]) -> list[str]:
     """Why rows of a block are not complete, where that is known."""
     return [f"{row['label']}: {row['reason']}" for row in rows if row["reason"]]
@@ -295,6 +298,11 @@ def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None, *, bold
         *(_about_best(ran) if bold and (shown is None or {"top1", "score"} & set(shown)) else []),
         *(_about_published(rows) if shown is None or "reported" in shown else []),
         *(_about_alone(ran) if shown is None or "alone" in shown else []),
+        *(
+            ["Train min: of the run alone, without those that it starts from."]
+            if not shown or "seconds" in shown
+            else []
+        ),
         f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and linear layers.",
         f"Rows {prints.get('rows', '')[:8]}, {'files' if ran[0]['data'].partition('(')[0] in IN_FILES else 'pixels'} "
         f"{prints.get('train', '')[:8]}, commit {', '.join(commits)}, "

@@ -75,7 +75,6 @@ class Visitor:
             self.sample = self.sets[seed] if data.draws else self.sets[0]
             self.visits = 0
             run = self.visit(replace(ref, seed=seed), recipe, label, (), own=tuple(entry.recipe))
-            self.plan.why.setdefault(run.key, []).append("asked")
             keys[str(seed)] = run.key
         prints = [sample.fingerprints for sample in self.sets] if data.draws else self.sets[0].fingerprints
         origin = [self.net.origin] if self.net.origin else []  # of weights, so that no two kinds share a block
@@ -106,9 +105,10 @@ class Visitor:
         for role, asked in self._ask(ref.method, "needs", ref.options).items():
             parent = self._parent(role, asked, ref, (*trail, here))
             parents[role] = Parent(key=parent.key, label=parent.label)
-            reasons = self.plan.why.setdefault(parent.key, [])
-            reasons += [f"{role} of {label}"] if f"{role} of {label}" not in reasons else []
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
+        if "epochs" in own and not (base.epochs and recipe.epochs):
+            said = "must be at least 1" if recipe.epochs else f"{label} trains nothing, so it takes no epochs"
+            raise LtbenchError(f"{self.where}.recipe.epochs: {said}, got {base.epochs}")
         overrides = {key: getattr(base, key) for key in own}
         recipe = self._valid(ref.method, asdict(recipe) | recipe.begun(overrides) | overrides)
         size = self._size(recipe)

@@ -17,6 +17,7 @@ from .scores import FIGURES
 from .tables import Leaderboard, Options, blocks, footer, heading, reasons
 
 FORMATS = ("text", "md", "latex", "csv", "json", "html")
+ENDINGS = {".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}
 
 
 def render(board: Leaderboard, kind: str, options: Options = Options()) -> str:
@@ -185,7 +186,7 @@ def _fitting(columns: list[Column], rows: Sequence[TableRow], width: int) -> lis
     return kept
 
 
-def _folded(label: str, width: int) -> str:
+def folded(label: str, width: int) -> str:
     """A label in lines of that width, broken behind "(", "," and spaces where it can be."""
     lines = [""]
     for part in re.findall(r"[^(, ]*[(, ]*", label):
@@ -221,7 +222,7 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
             table.add_column(title(column, rows), justify=justify, no_wrap=not first, overflow="fold")
         for row in rows:
             texts = [plain(column.text(row)) for column in columns]
-            cells = [_folded(t, room) if c.key == "label" else t for c, t in zip(columns, texts, strict=True)]
+            cells = [folded(t, room) if c.key == "label" else t for c, t in zip(columns, texts, strict=True)]
             styles = ["bold" if is_bold(column, row) else "" for column in columns]
             table.add_row(*map(Text, cells, styles))
         console.print(table, crop=False)

@@ -119,12 +119,22 @@ def test_where_no_terminal_is_a_run_tells_one_line_an_epoch_and_no_colour(good):
     assert told.index("crt s0: start crt seed 0") > next(i for i, t in enumerate(told) if "ce s0: complete" in t)
 
 
-def test_a_run_says_that_a_warm_up_of_less_than_an_epoch_is_none(good):
-    said = [text for text in good.done.stderr.splitlines() if "there is no warm-up" in text]
-    assert [text.partition(" epoch")[0] for text in said] == [
-        "recipe tiny: there is no warm-up: 0.025 of 1",  # the default
-        "crt: there is no warm-up: 0.166667 of 5",
-    ]
+def test_a_warm_up_of_less_than_an_epoch_is_said_to_be_none(server, good):
+    """Of the suite's recipe always; of second stages, which no suite can change, where the plan is looked at."""
+
+    def said(done):
+        return [text.partition(" epoch")[0] for text in done.stderr.splitlines() if "there is no warm-up" in text]
+
+    suites = "recipe tiny: there is no warm-up: 0.025 of 1"  # the default
+    assert said(good.done) == [suites]
+    words = ("plan", "tiny.yaml", "--data", good.data, *SETS)
+    assert said(server.run(*words, cwd=good.folder)) == [suites, "crt: there is no warm-up: 0.166667 of 5"]
+    assert said(server.run(*words, "--only", "ce", cwd=good.folder)) == [suites]
+
+
+@pytest.mark.parametrize("words", [("list", "suites"), ("list", "methods"), ("show", "quick")])
+def test_a_plugin_that_is_not_there_is_told_by_every_command_that_takes_one(server, tmp_path, words):
+    refused(server.run(*words, "--plugin", "absent.py", cwd=tmp_path), "absent.py")
 
 
 def test_the_version(server, tmp_path):

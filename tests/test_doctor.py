@@ -264,6 +264,13 @@ def test_a_record_whose_method_has_changed_is_told_and_no_fault(good, capsys):
     assert done.code == 0 and "stale (1): the method's source has changed since" in done.out
 
 
+def test_a_record_of_a_plugin_is_not_called_stale_where_the_plugin_was_not_named(good, capsys):
+    made = make_records.make("ce", method="mine", source="1" * 64)
+    record.write(made, good / "results/toy")
+    done = doctor(capsys, good)
+    assert "stale" not in done.out and "of an unknown method (1): its source cannot be compared: name its" in done.out
+
+
 def test_a_record_whose_method_is_as_it_was_is_not_stale(good, capsys):
     source = registry.source_hash(registry.get("ce"))
     made = record.read(one(good)).model_copy(update={"source": source})

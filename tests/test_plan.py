@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ltbench import plan, record, registry, runs, state, suite
+from ltbench import leases, listing, plan, record, registry, running, runs, state, suite
 from ltbench.errors import LtbenchError
 from ltbench.runspec import RunSpec
 
@@ -73,10 +73,11 @@ def test_a_shared_parent_is_one_run_and_says_who_needs_it(tmp_path, glyph_cache)
     assert sorted(names(made.runs)) == ["ce s0", "crt s0", "lws s0", "ncm s0", "tau_norm(tau=1) s0"]
     ce = the(made, "ce")
     asking = ["crt", "lws", "tau_norm(tau=1)", "ncm"]
-    assert made.why[ce.key] == [f"stage1 of {label}" for label in asking]
+    why = listing._why(made.runs, made.asked([], []))
+    assert why[ce.key] == [f"stage1 of {label}" for label in asking]
     for label in asking:
         child = the(made, label)
-        assert made.why[child.key] == ["asked"]
+        assert why[child.key] == ["asked"]
         assert child.parents == {"stage1": record.Parent(key=ce.key, label="ce")}
         assert child.identity.parents == {"stage1": ce.key}
 
@@ -84,8 +85,8 @@ def test_a_shared_parent_is_one_run_and_says_who_needs_it(tmp_path, glyph_cache)
 def test_a_parent_that_is_a_row_is_asked_too_wherever_it_stands(tmp_path, glyph_cache):
     before = tiny.make(tmp_path, glyph_cache, "ce, crt")
     after = tiny.make(tmp_path, glyph_cache, "crt, ce")
-    assert before.why[the(before, "ce").key] == ["asked", "stage1 of crt"]
-    assert after.why[the(after, "ce").key] == ["stage1 of crt", "asked"]
+    for made in (before, after):
+        assert listing._why(made.runs, made.asked([], []))[the(made, "ce").key] == ["asked", "stage1 of crt"]
     assert set(before.runs) == set(after.runs)
     assert names(after.runs) == ["ce s0", "crt s0"], "parents first"
 
@@ -304,16 +305,16 @@ PICKED = [
 @pytest.mark.parametrize(("only", "expected"), PICKED)
 def test_only_a_row_and_what_it_starts_from(tmp_path, glyph_cache, only, expected):
     made = tiny.make(tmp_path, glyph_cache, MANY)
-    chosen = made.chosen([only], [])
+    chosen = made.chosen(made.asked([only], []))
     assert {spec.label for spec in chosen.values()} == expected
     assert list(chosen) == [key for key in made.runs if key in chosen], "in the plan's order"
 
 
 def test_several_rows_and_seeds(tmp_path, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, MANY, "seeds=[0, 1, 5]")
-    assert len(made.chosen([], [])) == len(made.runs) == 15
+    assert len(made.chosen(made.asked([], []))) == len(made.runs) == 15
     labels = ("ce", "crt", "ride(experts=3)")
-    assert sorted(names(made.chosen(["crt", "ride"], [5, 0]))) == [
+    assert sorted(names(made.chosen(made.asked(["crt", "ride"], [5, 0])))) == [
         f"{label} s{seed}" for label in labels for seed in (0, 5)
     ]
     assert len(made.file().rows[0].keys) == 3, "the plan's file has all rows and seeds, whatever was picked"
@@ -321,13 +322,16 @@ def test_several_rows_and_seeds(tmp_path, glyph_cache):
 
 def test_a_seed_picked_takes_the_members_of_an_ensemble_along(tmp_path, glyph_cache, panel):
     made = tiny.make(tmp_path, glyph_cache, "panel", "seeds=[0, 1]")
-    assert names(made.chosen([], [1])) == ["ce s1", "ce s1001", "panel s1"]
+    assert names(made.chosen(made.asked([], [1]))) == ["ce s1", "ce s1001", "panel s1"]
 
 
 def test_a_marked_row_is_named_with_its_mark(tmp_path, glyph_cache):
     made = whole(tmp_path, glyph_cache, OVERRIDDEN)
-    assert names(made.chosen(["crt [lr=0.5, batch_size=32]"], [])) == ["ce s0", "crt [lr=0.5, batch_size=32] s0"]
-    assert names(made.chosen(["crt"], [])) == ["ce s0", "crt s0"]
+    assert names(made.chosen(made.asked(["crt [lr=0.5, batch_size=32]"], []))) == [
+        "ce s0",
+        "crt [lr=0.5, batch_size=32] s0",
+    ]
+    assert names(made.chosen(made.asked(["crt"], []))) == ["ce s0", "crt s0"]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +351,7 @@ def test_a_marked_row_is_named_with_its_mark(tmp_path, glyph_cache):
 def test_what_is_no_row_or_seed_is_said(tmp_path, glyph_cache, only, seeds, message):
     made = tiny.make(tmp_path, glyph_cache, "ce, ride: {experts: 2}")
     with pytest.raises(LtbenchError) as caught:
-        made.chosen(only, seeds)
+        made.chosen(made.asked(only, seeds))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -389,7 +393,10 @@ def test_a_key_that_the_file_lacks_can_be_set(tmp_path, glyph_cache):
         ("=3", "--set =3: write it as"),
         ("recipe..lr=3", "--set recipe..lr=3: write it as"),
         ("recipe.lr=", "recipe.lr"),
-        ("seeds.first=1", "--set seeds.first=1: 'first' would lie in (0,), which has no keys"),
+        (
+            "seeds.first=1",
+            "--set seeds.first=1: 'first' would lie in what has no keys, a list: --set can only put another",
+        ),
         ("seed=[1]", "seed: unknown key 'seed'; did you mean 'seeds'?"),
         ("recipe.epoch=3", "recipe.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
         ("recipe.lr=fast", "recipe.lr: must be a number, got 'fast'"),
@@ -434,3 +441,41 @@ def test_what_an_entry_overrides_wins_over_what_its_method_sets(tmp_path, glyph_
     assert own.recipe.warmup == plain.recipe.warmup == 1 / 6, "the rest is the method's"
     assert (plain.recipe.gamma, own.recipe.gamma) == (0.1, 0.01), "no field of the schedule that it leaves"
     assert own.key != plain.key
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("ce: , recipe: {epochs: 0}", "methods[0].recipe.epochs: must be at least 1, got 0"),
+        ("tau_norm: , recipe: {epochs: 3}", "tau_norm(tau=1) [epochs=3] trains nothing, so it takes no epochs, got 3"),
+    ],
+)
+def test_an_entry_trains_where_its_method_does(tmp_path, glyph_cache, entry, said):
+    """An untrained network was ranked; a method that trains nothing was told so by a traceback in its run."""
+    with pytest.raises(LtbenchError) as caught:
+        tiny.make(tmp_path, glyph_cache, f"{{{entry}}}")
+    assert said in str(caught.value)
+
+
+def test_two_runners_that_begin_in_a_fresh_folder_keep_each_others_rows(tmp_path, glyph_cache, monkeypatch):
+    one, other = (tiny.make(tmp_path, glyph_cache, "ce", f"recipe.epochs={n}") for n in (3, 4))
+    where, real, written = tiny.settings(tmp_path, glyph_cache), leases.Leases.waiting, []
+
+    def late(self, folder):
+        if not written:
+            written.append(record.write_plan(other.file(), folder))  # after ours was found absent
+        return real(self, folder)
+
+    monkeypatch.setattr(leases.Leases, "waiting", late)
+    running._write_plan(one, where)
+    assert {row.recipe for row in record.read_plan(where.results / "tiny").rows} == {
+        "tiny [epochs=3]",
+        "tiny [epochs=4]",
+    }
+
+
+def test_rows_that_were_left_out_give_no_reason(tmp_path, glyph_cache):
+    made = tiny.make(tmp_path, glyph_cache, "ce, crt, tau_norm")
+    asked = made.asked(["tau_norm"], [])
+    chosen = made.chosen(asked)
+    assert listing._why(chosen, asked)[the(made, "ce").key] == ["stage1 of tau_norm(tau=1)"]

@@ -327,6 +327,18 @@ def test_the_file_s_rows_are_its_own_and_those_of_a_set_stay():
     assert record.refreshed(new, plan_of(asked, ce, baseline="bbn")) == new
 
 
+def test_the_seeds_of_a_set_outlast_a_plain_run():
+    """--set seeds=[0,1,2] adds seeds to the file's own row; the plain suite, run again, once made it one of n = 1."""
+    three = [make_records.make("ce", seed) for seed in range(3)]
+    plain, asked = make_records.row(three[:1]), make_records.row(three, sets=("seeds=[0,1,2]",))
+    with_set = record.merged(plan_of(plain), plan_of(asked))
+    again = record.refreshed(with_set, plan_of(plain))
+    assert [list(row.keys) for row in again.rows] == [["0", "1", "2"]]
+    assert record.refreshed(again, plan_of(plain)) == again, "and the next time too"
+    newer = make_records.row([make_records.make("ce", 0, version=2)])
+    assert record.refreshed(again, plan_of(newer)).rows == (newer,), "two versions of a method are not one row"
+
+
 def test_folders_with_a_plan_are_found_in_order(tmp_path):
     for name in ("b", "a"):
         make_records.write(tmp_path, *make_records.five(), suite=name)

@@ -161,10 +161,10 @@ def test_draws_are_one_block_more_draws_keep_the_keys_of_fewer_and_without_draws
 
 def test_seeds_choose_among_draws(tmp_path, glyph_cache):
     drawn = made(tmp_path, glyph_cache)
-    chosen = drawn.chosen(["tau_norm(tau=1)"], [2])
+    chosen = drawn.chosen(drawn.asked(["tau_norm(tau=1)"], [2]))
     assert {(run.label, run.data.draw) for run in chosen.values()} == {("ce", 2), ("tau_norm(tau=1)", 2)}
     with pytest.raises(LtbenchError, match=r"3 is no seed of this suite \(0, 1, 2\); --set data\.draws=N"):
-        drawn.chosen([], [3])
+        drawn.chosen(drawn.asked([], [3]))
 
 
 def test_members_of_an_ensemble_are_on_the_draw_of_their_ensemble(tmp_path, glyph_cache):
@@ -214,7 +214,7 @@ def test_a_run_on_each_draw_is_recorded_and_n_counts_draws(few_test_images, tmp_
     assert rows[1]["gain"]["n"] == 2
     assert rows[0]["fingerprints"]["rows"] not in {r.data.fingerprints["rows"] for r in found.values()}
     note = tables.footer(rows)[0]
-    assert "over draws; n draws. Gain: over ce, paired by draw." in note
+    assert "over draws; n draws. Gain: over ce, by the draws that both have." in note
 
 
 def test_a_pack_of_a_drawn_suite_holds_the_images_of_all_draws(tmp_path):

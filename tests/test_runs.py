@@ -224,6 +224,45 @@ def test_a_run_that_stayed_in_one_place_has_no_earlier_part(tmp_path, glyph_cach
     assert runs.execute(spec, {}, where, lambda event: None).volatile.earlier == ()
 
 
+def test_a_run_of_two_places_is_not_trained_again_in_one(tmp_path, glyph_cache):
+    """Its last part was made here, its first elsewhere: hours of training would end in a contradiction."""
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    where = tiny.settings(tmp_path, glyph_cache)
+    got = runs.execute(spec, {}, where, lambda event: None)
+    here = got.volatile
+    parts = [record.Stretch(first=0, until=3, device=device, threads=here.threads) for device in ("unknown", "cpu: x")]
+    for part, status in zip(parts, ("complete", "failed"), strict=True):
+        made = got.model_copy(update={"volatile": here.model_copy(update={"earlier": (part,)})})
+        record.write(made, where.record_path(spec).parent)
+        checkpoints.forget_final(where.folder(spec))
+        again = runs.execute(spec, {}, where, lambda event: None)
+        assert again.status == status, again.reason
+    assert "device cpu: x, here" in again.reason
+
+
+def test_a_run_that_is_trained_again_leaves_no_checkpoints(tmp_path, glyph_cache):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    where = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0)
+    for _ in range(2):
+        assert runs.execute(spec, {}, where, lambda event: None).status == "complete"
+        assert checkpoints.steps(where.folder(spec)) == []
+        checkpoints.forget_final(where.folder(spec))
+
+
+def test_figures_of_images_that_are_not_finite_are_a_diverged_run(tmp_path, glyph_cache, monkeypatch):
+    ce = registry.get("ce")
+    predict = ce.predict
+
+    def strange(self, image):
+        logits = predict(self, image).logits
+        return Prediction(logits, {"depth": logits[:, 0] / 0})
+
+    monkeypatch.setattr(ce, "predict", strange)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    (got,) = tiny.carry_out(made, where).values()
+    assert got.status == "diverged" and "depth of images that are not finite" in got.reason
+
+
 def test_a_comment_in_a_method_is_no_contradiction(tmp_path, glyph_cache):
     made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
     (spec,) = made.runs.values()

@@ -24,6 +24,10 @@ BROKEN = {
         ("{epochs: 1}", "{epochs: 1, weight_decy: 0.1}"),
         ["suite.yaml:4: recipe.weight_decy: unknown key 'weight_decy'; did you mean 'weight_decay'?"],
     ),
+    "a key of the recipe at the top": (
+        ("seeds:", "epochs: 3\nseeds:"),
+        ["suite.yaml:3: epochs: unknown key 'epochs'", "did you mean recipe.epochs?"],
+    ),
     "misspelt method": (("- ce", "- cee"), ["suite.yaml:6: methods[0]", "unknown method 'cee'; did you mean 'ce'?"]),
     "misspelt option": (
         ("experts:", "expert:"),

@@ -43,6 +43,16 @@ def test_out_writes_a_file_and_prints_nothing(command, five, tmp_path, kind):
     ).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["table.md", "table.tex", "table.csv", "table.json", "table.html"])
+def test_the_ending_of_out_is_its_format(command, five, tmp_path, name):
+    assert command("table", five, "--out", tmp_path / name).returncode == 0
+    assert (tmp_path / name).read_text(encoding="utf-8") == (make_records.GOLDEN / name).read_text(encoding="utf-8")
+    assert command("table", five, "--out", tmp_path / name, "--format", "md").returncode == 0, "what is said counts"
+    assert (tmp_path / name).read_text(encoding="utf-8") == (make_records.GOLDEN / "table.md").read_text(
+        encoding="utf-8"
+    )
+
+
 def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_1(command, tmp_path):
     rows, made = make_records.five()
     folder = write(tmp_path, rows, made)

@@ -101,7 +101,7 @@ def test_columns_that_have_no_room_are_named(five):
     ],
 )
 def test_labels_are_broken_where_they_read_well(label, lines):
-    assert writers._folded(label, 18).splitlines() == lines
+    assert writers.folded(label, 18).splitlines() == lines
 
 
 BRACKETS = ("ce [lr=0.5]", "ce [/bold]", "ce [red]x", "ce(head=[a, b])")
