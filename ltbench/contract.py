@@ -143,14 +143,9 @@ def state(method: Method) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in method.state_dict().items()}
 
 
-def attributes(method: Method) -> str:
-    """All that a method keeps outside parameters and buffers, as text; buffers by their place in memory."""
-    hidden = ("_parameters", "_buffers", "_modules", "parents", "training")
-    kept = [
-        (name, sorted((k, repr(v)) for k, v in vars(part).items() if k not in hidden and "hook" not in k))
-        for name, part in method.named_modules()
-    ]
-    return repr((kept, [(name, buffer.data_ptr()) for name, buffer in method.named_buffers()]))
+def kept(method: Method) -> tuple[str, list[int]]:
+    """All that loss must leave alone: attributes, and where in memory the buffers lie."""
+    return capturable.attributes(method), [buffer.data_ptr() for buffer in method.buffers()]
 
 
 # The tests
@@ -167,13 +162,13 @@ def finite_loss(trials: Trials) -> None:
     for t in _clocks(trials):
         for mixed in (False, True):
             method = trials.fresh().train()
-            before = attributes(method)
+            before = kept(method)
             terms = method(t, *trials.batches(t, mixed))
             where = f"at epoch {t.epoch}, {'mixed' if mixed else 'plain'} labels"
             _need(bool(terms) and all(term.ndim == 0 for term in terms.values()), f"no named scalar terms {where}")
             bad = [name for name, term in terms.items() if not torch.isfinite(term)]
             _need(not bad, f"{', '.join(bad)} not finite {where}")
-            _need(attributes(method) == before, f"loss changed an attribute or rebound a buffer {where}")
+            _need(kept(method) == before, f"loss changed an attribute or rebound a buffer {where}")
 
 
 def gradients(trials: Trials) -> None:

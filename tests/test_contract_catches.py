@@ -38,6 +38,24 @@ def test_a_loss_that_keeps_state_is_caught():
         TESTS["finite_loss"](broken("state", loss=loss))
 
 
+def test_a_loss_that_keeps_private_state_is_caught():
+    def loss(self, t, batch):
+        self._seen = t.step
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
+
+    with pytest.raises(BrokenContract, match="changed an attribute"):
+        TESTS["finite_loss"](broken("private", loss=loss))
+
+
+def test_a_loss_that_rebinds_a_buffer_is_caught():
+    def loss(self, t, batch):
+        self.counts = self.counts + 1
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
+
+    with pytest.raises(BrokenContract, match="rebound a buffer"):
+        TESTS["finite_loss"](broken("rebinds", loss=loss))
+
+
 def test_a_parameter_without_gradient_is_caught():
     def build(self, problem):
         registry.get("ce").__init__(self, problem)

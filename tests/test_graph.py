@@ -270,6 +270,11 @@ def remembers(self, t, batch):
     return {"ce": ce(self, batch)}
 
 
+def counts(self, t, batch):
+    self._n = getattr(self, "_n", 0) + 1
+    return {"ce": ce(self, batch) * self._n}
+
+
 @pytest.mark.parametrize(
     ("loss", "reason"),
     [
@@ -281,6 +286,7 @@ def remembers(self, t, batch):
         (draws_from_python, "random numbers on the host"),
         (rebinds, "replaces a buffer"),
         (remembers, "changes an attribute"),
+        (counts, "changes an attribute"),
     ],
 )
 def test_what_cannot_be_recorded_is_named(trials, loss, reason):
