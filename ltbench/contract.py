@@ -18,7 +18,7 @@ from .evaluate import evaluate
 from .losses import as_shares
 from .method import Batch, Clock, Method, Problem, Ref
 from .recipe import Recipe
-from .trainer import Fit, Interrupted, Progress
+from .trainer import Fit, Progress
 
 CLASSES, SIZE = 5, 12
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, warmup=0.0, augment=("crop", "flip"))
@@ -252,23 +252,6 @@ def checkpoints(trials: Trials, whole: Method) -> list[tuple[Progress, dict[str,
     trials.fit(method, after_step=after_step)
     _need(same(state(method), state(whole)), "saved after every step, it ends otherwise")
     return kept
-
-
-def stopped(trials: Trials, stop: int, recipe: Recipe | None = None, **more: Any) -> tuple[Progress, dict[str, Tensor]]:
-    """Where a run stands that was stopped after that many steps, and the tensors of its checkpoint."""
-    kept: dict[str, Tensor] = {}
-
-    def after_step(fit: Fit) -> None:
-        if fit.progress.step == stop:
-            kept.update({key: value.clone() for key, value in fit.snapshot().items()})
-            raise Interrupted
-
-    progress = Progress()
-    try:
-        trials.fit(trials.fresh(), recipe, progress=progress, after_step=after_step, **more)
-    except Interrupted:
-        return progress, kept
-    raise BrokenContract(f"the run ended before step {stop}")
 
 
 def recorded(trials: Trials) -> str:
