@@ -165,7 +165,6 @@ def finite_loss(trials: Trials) -> None:
             before = kept(method)
             terms = method(t, *trials.batches(t, mixed))
             where = f"at epoch {t.epoch}, {'mixed' if mixed else 'plain'} labels"
-            _need(bool(terms) and all(term.ndim == 0 for term in terms.values()), f"no named scalar terms {where}")
             bad = [name for name, term in terms.items() if not torch.isfinite(term)]
             _need(not bad, f"{', '.join(bad)} not finite {where}")
             _need(kept(method) == before, f"loss changed an attribute or rebound a buffer {where}")
