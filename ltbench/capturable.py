@@ -14,33 +14,39 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .errors import LtbenchError
 from .method import Batch, Clock, Method
+
+_TABLES = {*vars(nn.Module()), "parents"}  # torch's own: parameters, buffers, modules, hooks, training; and ours
 
 
 def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     """The reason why the loss and after_step on these batches cannot be recorded; "" where they can.
 
     A recording waits for nothing (`.item()`, shapes that depend on values), brings nothing over from the host, draws
-    no random number there, and keeps all state in the buffers that were there before.
+    no random number there, and keeps all state in the buffers that were there before. Raises LtbenchError where the
+    loss does not give named scalars.
     """
     # without fallbacks: where there is a GPU, an operation without a shape rule would really be run on it
     mode = FakeTensorMode(allow_fallback_kernels=False)
     with mode:
         twin = copy.deepcopy(method, _fakes(method))
         fakes = [Batch(*(_on_cuda(part) for part in batch)) for batch in batches]
-    host, attributes, buffers = _host_random(), _attributes(twin), [id(buffer) for buffer in twin.buffers()]
+    host, held, buffers = _host_random(), attributes(twin), [id(buffer) for buffer in twin.buffers()]
     try:
         with mode, _NothingFromHost():
-            twin.loss(t, *fakes)
+            type(twin).forward(twin, t, *fakes)  # the twin's own may be wrapped by accelerate, for bf16
             with torch.no_grad():
                 twin.after_step(t)
+    except LtbenchError:  # no less wrong when it is taken eagerly
+        raise
     except Exception as error:  # a loss may fail in any way; the eager step then says how
         return f"{type(error).__name__}: {error}".partition("\n")[0]
     if host != _host_random():
         return "it draws random numbers on the host: draw with torch and device=image.device"
     if buffers != [id(buffer) for buffer in twin.buffers()]:
         return "it replaces a buffer: write into it with copy_()"
-    if attributes != _attributes(twin):
+    if held != attributes(twin):
         return "it changes an attribute: keep state in buffers"
     return ""
 
@@ -73,12 +79,11 @@ def _host_random() -> str:
     return repr((random.getstate(), np.random.get_state(), torch.get_rng_state().tolist()))
 
 
-def _attributes(method: Method) -> str:
-    """What the method's modules hold outside parameters and buffers, as text."""
-    skipped = ("parents", "training")
+def attributes(method: Method) -> str:
+    """What the method's modules hold outside parameters and buffers, private attributes too, as text."""
     return repr(
         [
-            (name, sorted((k, repr(v)) for k, v in vars(module).items() if k[0] != "_" and k not in skipped))
+            (name, sorted((k, repr(v)) for k, v in vars(module).items() if k not in _TABLES))
             for name, module in method.named_modules()
         ]
     )

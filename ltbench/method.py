@@ -16,6 +16,8 @@ import accelerate.utils
 import torch
 from torch import Tensor, nn
 
+from .errors import LtbenchError
+
 if TYPE_CHECKING:
     from .backbones import Backbone
     from .recipe import Recipe
@@ -196,8 +198,15 @@ class Method(nn.Module):
         return self.predict(image)
 
     def forward(self, t: Clock, *batches: Batch) -> dict[str, Tensor]:
-        """loss(), so that DDP, autocast and graph capture see one call."""
-        return self.loss(t, *batches)
+        """loss(), so that DDP, autocast and graph capture see one call.
+
+        Raises LtbenchError where it gives anything but named scalars.
+        """
+        terms = self.loss(t, *batches)
+        if fault := _fault(terms):
+            whose = self.name or type(self).__name__
+            raise LtbenchError(f"{whose}.loss() must return a dict of named scalar terms, got {fault}")
+        return terms
 
     def train(self, mode: bool = True) -> Self:
         """As nn.Module's, but what is frozen stays in eval mode."""
@@ -206,6 +215,22 @@ class Method(nn.Module):
             if getattr(module, "frozen", False):
                 module.training = False
         return self
+
+
+def _fault(terms: Any) -> str:
+    """What a loss has given in place of named scalars, "" where it has not; no value is read off the device."""
+    if isinstance(terms, Tensor):
+        return "Tensor"  # fake ones, too
+    if not isinstance(terms, dict):
+        return "None" if terms is None else type(terms).__name__
+    for name, term in terms.items():
+        if not isinstance(name, str):
+            return f"the name {name!r}"
+        if not isinstance(term, Tensor):
+            return f"{type(term).__name__} as {name!r}"
+        if term.ndim:
+            return f"a tensor of shape {list(term.shape)} as {name!r}"
+    return "" if terms else "an empty dict"
 
 
 def freeze(module: M, *, statistics: bool = True) -> M:

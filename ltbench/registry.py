@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -106,38 +107,57 @@ def _load_builtins() -> None:
 
 
 def load_plugin(given: str) -> None:
-    """Load the methods of a file or a dotted module. Raises LtbenchError where it cannot be loaded or clashes."""
+    """Load the methods of a file or a dotted module, once.
+
+    Raises LtbenchError where it is not there, cannot be loaded, clashes or registers no method.
+    """
     _load_builtins()
-    path = Path(given)
+    path, name = Path(given), _module_name(given)
+    if name in sys.modules:
+        return
+    before = len(_METHODS)
     try:
-        if path.suffix != ".py":
-            importlib.import_module(given)
-            return
-        # two files may bear one name
-        name = f"ltbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-        if name in sys.modules:
-            return
-        spec = importlib.util.spec_from_file_location(name, path.resolve())
-        if spec is None or spec.loader is None or not path.is_file():
-            raise LtbenchError(f"--plugin {given}: no such file")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        if path.suffix == ".py":
+            _load_file(path, name)
+        else:
+            importlib.import_module(name)
     except LtbenchError as error:
         raise LtbenchError(f"--plugin {given}: {error}") from None
     except ImportError as error:
-        raise LtbenchError(f"--plugin {given}: {error}") from error
+        file = f"{given}.py"
+        meant = f"; did you mean {file!r}?" if error.name == given and Path(file).is_file() else ""
+        raise LtbenchError(f"--plugin {given}: {error}{meant}") from error
     except Exception as error:
-        line = _line_in(error, path)
+        line = _line_in(error, name)
         raise LtbenchError(f"--plugin {given}{line}: {type(error).__name__}: {error}") from error
+    if len(_METHODS) == before:
+        raise LtbenchError(f'--plugin {given} registers no method: put @register("name") over its class')
 
 
-def _line_in(error: BaseException, path: Path) -> str:
-    trace, line = error.__traceback__, ""
-    while trace:
-        if Path(trace.tb_frame.f_code.co_filename) == path.resolve():
-            line = f":{trace.tb_lineno}"
-        trace = trace.tb_next
-    return f":{error.lineno}" if isinstance(error, SyntaxError) else line
+def _module_name(given: str) -> str:
+    """What a plugin's module is called; two files may bear one name."""
+    path = Path(given)
+    if path.suffix != ".py":
+        return given
+    return f"ltbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _load_file(path: Path, name: str) -> None:
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None or not path.is_file():
+        raise LtbenchError("no such file")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+def _line_in(error: BaseException, module: str) -> str:
+    """The innermost line of a module that an error came through, as ":18"; "" where it came through none."""
+    lines = [
+        line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_globals.get("__name__") == module
+    ]
+    if not lines and isinstance(error, SyntaxError) and error.lineno:  # it never came to run
+        lines = [error.lineno]
+    return f":{lines[-1]}" if lines else ""
 
 
 def source_files(cls: type) -> list[Path]:

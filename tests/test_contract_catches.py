@@ -6,6 +6,7 @@ from torch import nn
 
 from ltbench import Prediction, Ref, losses, registry
 from ltbench.contract import TESTS, BrokenContract, Trials
+from ltbench.errors import LtbenchError
 
 
 def broken(name, **members):
@@ -23,6 +24,29 @@ def forget_broken_methods():
         del registry._METHODS[name]
 
 
+NO_TERMS = {
+    "tensor": (lambda ce: ce, "got Tensor"),
+    "nothing": (lambda ce: None, "got None"),
+    "empty": (lambda ce: {}, "got an empty dict"),
+    "key": (lambda ce: {3: ce}, "got the name 3"),
+    "number": (lambda ce: {"ce": 1.0}, "got float as 'ce'"),
+    "vector": (lambda ce: {"ce": ce.expand(16)}, "got a tensor of shape [16] as 'ce'"),
+}
+
+
+@pytest.mark.parametrize("what", NO_TERMS)
+@pytest.mark.parametrize("test", ["finite_loss", "gradients", "seeded", "recorded"])
+def test_a_loss_that_gives_no_named_scalars_is_told_in_one_sentence(what, test):
+    give, got = NO_TERMS[what]
+
+    def loss(self, t, batch):
+        return give(losses.cross_entropy(self.logits(batch.image), batch.target))
+
+    with pytest.raises(LtbenchError) as caught:
+        TESTS[test](broken(what, loss=loss))
+    assert str(caught.value) == f"broken_{what}.loss() must return a dict of named scalar terms, {got}"
+
+
 def test_a_loss_that_is_not_finite_is_caught():
     trials = broken("nan", loss=lambda self, t, batch: {"ce": self.logits(batch.image).sum() * float("nan")})
     with pytest.raises(BrokenContract, match="ce not finite"):
@@ -36,6 +60,24 @@ def test_a_loss_that_keeps_state_is_caught():
 
     with pytest.raises(BrokenContract, match="changed an attribute"):
         TESTS["finite_loss"](broken("state", loss=loss))
+
+
+def test_a_loss_that_keeps_private_state_is_caught():
+    def loss(self, t, batch):
+        self._seen = t.step
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
+
+    with pytest.raises(BrokenContract, match="changed an attribute"):
+        TESTS["finite_loss"](broken("private", loss=loss))
+
+
+def test_a_loss_that_rebinds_a_buffer_is_caught():
+    def loss(self, t, batch):
+        self.counts = self.counts + 1
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
+
+    with pytest.raises(BrokenContract, match="rebound a buffer"):
+        TESTS["finite_loss"](broken("rebinds", loss=loss))
 
 
 def test_a_parameter_without_gradient_is_caught():

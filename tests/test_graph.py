@@ -13,7 +13,7 @@ import torch
 from ltbench import Batch, Clock, Method, Prediction, capturable, contract, graph, labels, registry
 from ltbench.graph import Watch
 from ltbench.recipe import Recipe
-from ltbench.trainer import DivergedError, Progress
+from ltbench.trainer import DivergedError, Interrupted, Progress
 
 RECIPE = Recipe(epochs=5, batch_size=16, lr=0.05, warmup=0.4, schedule="cosine", augment=("crop", "flip"))
 STEPS = 4  # an epoch, the last of them short
@@ -57,6 +57,21 @@ def trained(trials, method=None, **more):
     return contract.state(method)
 
 
+def stopped(trials, stop, recipe, **more):
+    """Where a run stands that was stopped after that many steps, and the tensors of its checkpoint."""
+    kept = {}
+
+    def after_step(fit):
+        if fit.progress.step == stop:
+            kept.update({key: value.clone() for key, value in fit.snapshot().items()})
+            raise Interrupted
+
+    progress = Progress()
+    with pytest.raises(Interrupted):
+        trials.fit(trials.fresh(), recipe, progress=progress, after_step=after_step, **more)
+    return progress, kept
+
+
 TRAINED = [
     name for name, cls in registry.available().items() if name not in ("ensemble", "ncm", "post_hoc", "tau_norm")
 ]
@@ -90,7 +105,7 @@ def whole(trials):
 @pytest.mark.parametrize("stop", range(1, 5 * STEPS, 3))
 def test_resumed_it_trains_the_same_weights(trials, whole, stop):
     on = trials("bbn")
-    progress, tensors = contract.stopped(on, stop, recipe=RECIPE, tape=Rerun())
+    progress, tensors = stopped(on, stop, RECIPE, tape=Rerun())
     again = on.fresh()
     again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
     optimizer = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
@@ -100,7 +115,7 @@ def test_resumed_it_trains_the_same_weights(trials, whole, stop):
 
 def test_a_run_that_goes_on_at_an_epochs_short_last_step_is_recorded_at_full_size(trials):
     on, tape = trials("ce"), Rerun()
-    progress, tensors = contract.stopped(on, STEPS - 1, recipe=RECIPE)
+    progress, tensors = stopped(on, STEPS - 1, RECIPE)
     again = on.fresh()
     again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
     optimizer = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
@@ -270,6 +285,11 @@ def remembers(self, t, batch):
     return {"ce": ce(self, batch)}
 
 
+def counts(self, t, batch):
+    self._n = getattr(self, "_n", 0) + 1
+    return {"ce": ce(self, batch) * self._n}
+
+
 @pytest.mark.parametrize(
     ("loss", "reason"),
     [
@@ -281,6 +301,7 @@ def remembers(self, t, batch):
         (draws_from_python, "random numbers on the host"),
         (rebinds, "replaces a buffer"),
         (remembers, "changes an attribute"),
+        (counts, "changes an attribute"),
     ],
 )
 def test_what_cannot_be_recorded_is_named(trials, loss, reason):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from test_golden import double_precision
-from test_graph import Rerun
+from test_graph import Rerun, stopped
 
 from ltbench import Recipe, contract, labels
 from ltbench.averaging import Average
@@ -148,7 +148,7 @@ def test_each_image_is_in_one_micro_batch_of_its_step(trials):
 def first_gradient(on, **changes):
     """The norm of the first step of plain SGD at rate 1, which is its gradient."""
     recipe = SGD.with_(epochs=1, momentum=0.0, nesterov=False, weight_decay=0.0, lr=1.0, **changes)
-    before, after = contract.state(on.fresh()), contract.stopped(on, 1, recipe)[1]
+    before, after = contract.state(on.fresh()), stopped(on, 1, recipe)[1]
     names = [name for name, _ in on.fresh().named_parameters()]
     return torch.nn.utils.get_total_norm([after[f"method.{name}"] - before[name] for name in names]).item()
 
@@ -203,7 +203,7 @@ QUICK = (2, 8, 20)  # within an epoch, at its end, where re-weighting begins
 @pytest.mark.parametrize("stop", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in range(1, 24)])
 def test_24_steps_of_everything_resume_to_the_same_bits(trials, whole, stop):
     on = trials("ldam_drw")
-    progress, tensors = contract.stopped(on, stop, recipe=ALL)
+    progress, tensors = stopped(on, stop, ALL)
     torch.manual_seed(stop)
     again = on.fresh()
     parts = {name: {} for name in ("method", "optimizer", "average", "sums")}

@@ -167,6 +167,10 @@ BROKEN = {
     "clashes": (PLUGIN.replace("{name}", "ce"), "own.py: method 'ce' is already registered by ltbench.methods.ce.CE"),
     "bad name": (PLUGIN.replace("{name}", "My"), "own.py: method 'My': a name is"),
     "no text": ("\0", "own.py"),
+    "registers nothing": (
+        PLUGIN.replace('@register("{name}")\n', ""),
+        'own.py registers no method: put @register("name") over its class',
+    ),
 }
 
 
@@ -179,10 +183,45 @@ def test_a_broken_plugin_is_named_with_its_line(tmp_path, what):
     assert str(caught.value).startswith(f"--plugin {path.parent}/{message}"), caught.value
 
 
-@pytest.mark.parametrize("given", ["absent.py", "no/such/folder/absent.py", "nonsense_there_is_not", "json.nonsense"])
-def test_a_plugin_that_is_not_there_is_named(given):
-    with pytest.raises(LtbenchError, match=f"--plugin {given}: "):
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("absent.py", "no such file"),
+        ("no/such/folder/absent.py", "no such file"),
+        ("nonsense_there_is_not", "No module named 'nonsense_there_is_not'"),
+        ("json.nonsense", "No module named 'json.nonsense'"),
+    ],
+)
+def test_a_plugin_that_is_not_there_is_named_once(given, why):
+    with pytest.raises(LtbenchError) as caught:
         load_plugin(given)
+    assert str(caught.value) == f"--plugin {given}: {why}"
+
+
+def test_a_line_of_a_dotted_module_is_named_too(tmp_path, monkeypatch):
+    plugin(tmp_path, "x = 1\ny = x / 0\n").rename(tmp_path / "toy_dividing.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LtbenchError, match=r"^--plugin toy_dividing:2: ZeroDivisionError: division by zero$"):
+        load_plugin("toy_dividing")
+
+
+def test_a_module_that_registers_nothing_is_told_but_one_that_was_loaded_before_is_not(tmp_path, monkeypatch):
+    (tmp_path / "toy_two").mkdir()
+    (tmp_path / "toy_two" / "__init__.py").write_text("from . import own\n")
+    plugin(tmp_path / "toy_two", name="within")
+    (tmp_path / "toy_idle.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    for given in ("toy_two", "toy_two", "toy_two.own"):
+        load_plugin(given)
+    with pytest.raises(LtbenchError, match=r"^--plugin toy_idle registers no method: put @register\(\"name\"\) over"):
+        load_plugin("toy_idle")
+
+
+def test_a_file_given_without_its_ending_is_offered(tmp_path, monkeypatch):
+    plugin(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LtbenchError, match=r"^--plugin own: No module named 'own'; did you mean 'own\.py'\?$"):
+        load_plugin("own")
 
 
 def test_a_plugins_mistake_is_one_message_without_traceback(command, tmp_path):

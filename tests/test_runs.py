@@ -104,6 +104,12 @@ def test_what_goes_wrong_in_a_run_is_its_status_and_reason(tmp_path, glyph_cache
     assert list(state.outstanding(made.runs, where)), "failed and oom runs are run again"
 
 
+def test_a_loss_without_its_return_is_told_in_one_sentence(tmp_path, glyph_cache, monkeypatch):
+    monkeypatch.setattr(registry.get("ce"), "loss", lambda self, t, batch: None)
+    (got,) = tiny.carry_out(tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)).values()
+    assert (got.status, got.reason) == ("failed", "ce.loss() must return a dict of named scalar terms, got None")
+
+
 @pytest.mark.parametrize(("first", "value"), [(0, "nan"), (3, "inf"), (7, "nan")])
 def test_a_loss_that_is_not_finite_reaches_no_weight_and_is_named(tmp_path, glyph_cache, monkeypatch, first, value):
     ce, seen = registry.get("ce"), []
