@@ -122,9 +122,7 @@ def analyze(results: Path, runs: Path, baseline: str | None = None) -> Analysis:
     found: list[AnalysedBlock] = []
     labels: list[str] = []
     refused: list[str] = []
-    for folder in records.suite_folders(results):
-        plan = records.read_plan(folder)
-        there, bad = records.read_folder(folder)
+    for plan, there, bad in records.read_results(results):
         refused += bad
         blocks: dict[str, list[Row]] = {}
         for row in plan.rows:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from . import record as records
 from . import scores, tables
-from .record import Record
+from .record import Record, Row
 from .schema import TableRow
 
 
@@ -20,13 +19,23 @@ class Entry:
     """A row of the leaderboard, as tables.load gives it, with its runs in the order of their seeds."""
 
     row: TableRow
-    keys: dict[int, str]  # of every seed that was asked for, in order
-    runs: tuple[Record, ...]  # those with a record, whatever their status
+    asked: Row  # of the plan
+    found: Mapping[str, Record]  # the suite's records, by key
 
     @property
     def label(self) -> str:
         """The row's name."""
         return str(self.row["label"])
+
+    @cached_property
+    def keys(self) -> dict[int, str]:
+        """Seed -> key, of every seed that was asked for, in order."""
+        return dict(sorted((int(seed), key) for seed, key in self.asked.keys.items()))
+
+    @cached_property
+    def runs(self) -> tuple[Record, ...]:
+        """Those with a record, whatever their status."""
+        return tuple(self.found[key] for key in self.keys.values() if key in self.found)
 
     def mean(self, figure: str) -> float:
         """top1, many, ... over the complete runs, in per cent; nan where it is not defined."""
@@ -94,23 +103,16 @@ class Block:
 
 def load(results: Path, weights: Path) -> tuple[list[Block], list[str]]:
     """(blocks in the order of their folders, what was refused). Raises LtbenchError where there are no results."""
-    board = tables.load(results)
-    unplaced = iter(board.rows)  # in the order of the folders and of their plans
-    blocks = []
-    for folder in records.suite_folders(results):
-        plan = records.read_plan(folder)
-        found, _ = records.read_folder(folder)
+    blocks: list[Block] = []
+    refused: list[str] = []
+    for suite in tables.suites(results):
+        refused += suite.refused
         entries: dict[str, list[Entry]] = {}
-        for asked, row in zip(plan.rows, unplaced, strict=False):
-            entries.setdefault(row["block"], []).append(_entry(row, asked.keys, found))
-        name = _file_name(plan.suite)
-        blocks += [Block(name, plan.baseline, tuple(rows), weights) for rows in entries.values()]
-    return _distinct(blocks), board.refused
-
-
-def _entry(row: TableRow, keys: dict[str, str], found: dict[str, Record]) -> Entry:
-    ordered = dict(sorted((int(seed), key) for seed, key in keys.items()))
-    return Entry(row, ordered, tuple(found[key] for key in ordered.values() if key in found))
+        for row, asked in zip(suite.rows(), suite.plan.rows, strict=True):
+            entries.setdefault(asked.block, []).append(Entry(row, asked, suite.found))
+        name = _file_name(suite.plan.suite)
+        blocks += [Block(name, suite.plan.baseline, tuple(rows), weights) for rows in entries.values()]
+    return _distinct(blocks), refused
 
 
 def _file_name(suite: str) -> str:

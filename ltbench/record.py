@@ -361,6 +361,12 @@ def suite_folders(results: Path) -> list[Path]:
     return found
 
 
+def read_results(results: Path) -> Iterator[tuple[PlanFile, dict[str, Record], list[str]]]:
+    """(plan, records by key, what was refused and why) of each suite. Raises LtbenchError where one lacks its plan."""
+    for folder in suite_folders(results):
+        yield read_plan(folder), *read_folder(folder)
+
+
 def merged(old: PlanFile, new: PlanFile) -> PlanFile:
     """The rows of both; a row that stands in both has the seeds of both. new: of a --set."""
     rows = {(row.block, row.label): row for row in old.rows}

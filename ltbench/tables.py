@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,34 +61,39 @@ def load(results: Path, options: Options = Options()) -> Leaderboard:
     """The leaderboard of a results folder. Raises LtbenchError where it holds none or an option names nothing."""
     rows: list[TableRow] = []
     refused: list[str] = []
-    reported = published.read(results)
-    for folder in records.suite_folders(results):
-        plan = records.read_plan(folder)
-        found, bad = records.read_folder(folder)
-        refused += bad
-        rows += _Suite(plan, found, bad, options, reported).rows()
+    for suite in suites(results, options):
+        rows += suite.rows()
+        refused += suite.refused
     if options.baseline and all(row["label"] != options.baseline for row in rows):
         raise LtbenchError(f"--baseline: {unknown('row', options.baseline, dict.fromkeys(r['label'] for r in rows))}")
     return Leaderboard(_sorted(rows, options.sort), refused)
 
 
-class _Suite:
-    """One suite's plan and records, on their way to rows."""
+def suites(results: Path, options: Options = Options()) -> Iterator[Suite]:
+    """The suites of a results folder, each read once. Raises LtbenchError where it holds none."""
+    reported = published.read(results)
+    for plan, found, refused in records.read_results(results):
+        yield Suite(plan, found, refused, options, reported)
+
+
+class Suite:
+    """One suite's plan, its records by key, and what was refused of them: on their way to rows."""
 
     def __init__(
         self,
         plan: PlanFile,
         found: Mapping[str, Record],
-        bad: Sequence[str],
+        refused: Sequence[str],
         options: Options,
         reported: Sequence[published.Entry],
     ) -> None:
-        self.plan, self.found, self.bad, self.options, self.reported = plan, found, bad, options, reported
+        self.plan, self.found, self.refused = plan, found, refused
+        self.options, self.reported = options, reported
         self.figures: dict[str, dict[str, float | None]] = {}  # key -> figures, of what is shown
         self.scored = {(row.block, row.label): self._scored(row) for row in plan.rows}
 
     def rows(self) -> list[TableRow]:
-        """All rows of the plan, the best of each block marked."""
+        """A row for each of the plan's, in its order, the best of each block marked."""
         rows = [self._row(row) for row in self.plan.rows]
         for block in blocks(rows):
             self._mark_best(block)
@@ -175,7 +180,7 @@ class _Suite:
         if len(here) == len(row.keys) and all(r.status == "complete" for r in here.values()):
             return "partial" if lacking else "complete", without
         others = [f"seed {seed} {r.status}: {r.reason}" for seed, r in here.items() if r.status != "complete"]
-        refused = [s for s, k in row.keys.items() if any(f"-{k[:8]}-s{s}.json" in text for text in self.bad)]
+        refused = [s for s, k in row.keys.items() if any(f"-{k[:8]}-s{s}.json" in text for text in self.refused)]
         others += [f"seed {seed} refused" for seed in refused]
         missing = [seed for seed in row.keys if seed not in here and seed not in refused]
         others += [f"seed {', '.join(missing)} missing"] if missing and others else []

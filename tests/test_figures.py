@@ -20,6 +20,7 @@ from PIL import Image
 from rich_records import METHODS, drawn, suite
 
 from ltbench import blocks, figures
+from ltbench import record as records
 from ltbench.figures import names, style
 
 NOWHERE = Path("no-such-runs")
@@ -224,6 +225,24 @@ def test_logits_make_the_sweep_an_oracle(tmp_path):
     (run / "logits.safetensors").write_bytes(content[:-1] + b"\x00\x00")
     with pytest.raises(figures.NothingError, match="needs the test logits"):
         kind.draw(blocks.load(folder, tmp_path / "runs")[0][0])
+
+
+def test_a_row_that_a_runner_adds_meanwhile_shifts_no_runs(tmp_path, monkeypatch):
+    rows, made = five()
+    folder = write(tmp_path, rows[:2], made)
+    read = records.read_plan
+
+    def read_and_added_to(folder):
+        plan = read(folder)
+        records.write_plan(plan.model_copy(update={"rows": (rows[2], *rows[:2])}), folder)
+        return plan
+
+    monkeypatch.setattr(records, "read_plan", read_and_added_to)
+    (block,), _ = blocks.load(folder, NOWHERE)
+    assert [(entry.label, [run.label for run in entry.runs]) for entry in block.entries] == [
+        ("ce", ["ce"] * 3),
+        ("ride(experts=3)", ["ride(experts=3)"] * 2),
+    ]
 
 
 def test_block_names_are_file_names_and_differ(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -219,3 +220,13 @@ def test_full_disk_leaves_nothing_behind(
 
     monkeypatch.setattr("os.replace", refuse)
     assert same(glyphs.load(tmp_path), small(pool)) and cached(tmp_path) == []
+
+
+def test_other_users_may_read_the_cache(tmp_path: Path, drawings: list[int]) -> None:
+    before = os.umask(0o022)
+    try:
+        glyphs.load(tmp_path)
+    finally:
+        os.umask(before)
+    (path,) = cached(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o644

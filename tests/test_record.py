@@ -168,7 +168,7 @@ def failing(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("before", [None, "the old text"])
 def test_a_failed_write_leaves_no_stump_and_what_was_there(tmp_path, monkeypatch, call, before):
     path = tmp_path / "x.json"
@@ -198,6 +198,16 @@ def test_the_text_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     atomic.write_atomically(tmp_path / "deep" / "x.json", "Grüße\n")
     assert calls == ["fsync", "replace", "fsync"], "the file, its name, and the folder that holds the name"
     assert (tmp_path / "deep" / "x.json").read_bytes() == "Grüße\n".encode()
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_a_file_is_what_the_umask_says(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        atomic.write_atomically(tmp_path / "x.json", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.json").stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
-import tempfile
 import zipfile
 from contextlib import suppress
 from functools import cache
@@ -20,6 +18,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageDraw, ImageFont, features
 
+from ..atomic import whole
 from .source import Source
 
 NAME = "glyphs_lt"
@@ -218,16 +217,8 @@ def _write(folder: Path, source: Source) -> None:
         test_label=source.test_label,
     )
     name = f"{_stem()}-{hashlib.sha256(content.getbuffer()).hexdigest()}.npz"
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.getbuffer())
-            os.replace(temporary, folder / name)
-        except BaseException:  # an interrupt too must not leave the part behind
-            os.unlink(temporary)
-            raise
+    with suppress(OSError), whole(folder / name) as file:
+        file.write(content.getbuffer())
 
 
 def load(folder: Path) -> Source:

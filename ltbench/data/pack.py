@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..atomic import whole
 from ..errors import LtbenchError
 from .source import Source
 from .subset import pixel_fingerprint
@@ -58,24 +57,13 @@ def write(source: Source, rows: np.ndarray, path: Path, tell: Callable[..., None
             "root": source.root,
             "sizes": {part: size.tolist() for part, size in zip(PARTS, source.sizes, strict=True)},
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                _add(archive, "meta.json", json.dumps(meta, indent=1, ensure_ascii=False).encode())
-                for key, array in _arrays(source, rows).items():
-                    _add(archive, f"{key}.npy", _npy(array), zipfile.ZIP_DEFLATED)
-                for part, paths in zip(PARTS, source.paths or (), strict=False):
-                    _add(archive, _paths_name(part), json.dumps(paths.tolist()).encode(), zipfile.ZIP_DEFLATED)
-                _add_pixels(archive, pixels, tell)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        _add(archive, "meta.json", json.dumps(meta, indent=1, ensure_ascii=False).encode())
+        for key, array in _arrays(source, rows).items():
+            _add(archive, f"{key}.npy", _npy(array), zipfile.ZIP_DEFLATED)
+        for part, paths in zip(PARTS, source.paths or (), strict=False):
+            _add(archive, _paths_name(part), json.dumps(paths.tolist()).encode(), zipfile.ZIP_DEFLATED)
+        _add_pixels(archive, pixels, tell)
 
 
 def _arrays(source: Source, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from .. import analysis
 from ..analysis import PARTS, AnalysedBlock, AnalysedRow, Estimate
 from ..blocks import Block
-from ..record import Row
 from ..scores import is_resampled
 from ..writers import plain
 from .style import (
@@ -47,15 +46,8 @@ def draw(block: Block) -> Figure:
         raise NothingError("all runs are on one training set; a suite's data.draws resamples it")
     if not any(len(entry.complete) > 1 for entry in block.ran):
         raise NothingError("bias and variance need two draws or more of a row")
-    rows = [
-        Row(
-            label=entry.label, method=entry.row["method"], data=entry.row["data"], backbone=entry.row["backbone"],
-            recipe=entry.row["recipe"], block=entry.row["block"], keys={str(run): k for run, k in entry.keys.items()},
-        )
-        for entry in block.entries
-    ]  # fmt: skip
     there = {run.key: run for entry in block.entries for run in entry.runs}
-    return figure(analysis.of_votes(block.name, rows, there))
+    return figure(analysis.of_votes(block.name, [entry.asked for entry in block.entries], there))
 
 
 def figure(block: AnalysedBlock) -> Figure:
