@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import TypedDict
 
-from . import paired, student
+from . import labels, paired, student
 from . import record as records
-from .errors import LtbenchError, unknown
+from .errors import LtbenchError
 from .record import PlanFile, Record, Row
 from .scores import GROUPS, group_classes, is_resampled
 
@@ -86,13 +86,15 @@ class Compared(NamedTuple):
 
 def compare(results: Path, a: str, b: str) -> Compared:
     """A and B head to head. Raises LtbenchError where no block has both, or no seed is complete in both."""
+    known = records.row_labels(results)
+    a, b = (labels.among(text, known, "compare") for text in (a, b))
+    if a == b:
+        raise LtbenchError(f"compare: {a} and {b} are the same row")
     found: list[Comparison] = []
     refused: list[str] = []
-    labels: dict[str, None] = {}
     reasons: list[str] = []
     for folder in records.suite_folders(results):
         plan = records.read_plan(folder)
-        labels |= dict.fromkeys(row.label for row in plan.rows)
         pairs = _pairs(plan, a, b)
         runs, bad = records.read_folder(folder) if pairs else ({}, [])
         refused += bad
@@ -102,11 +104,6 @@ def compare(results: Path, a: str, b: str) -> Compared:
                 found.append(_comparison(plan, ours, theirs, runs, shared))
             else:
                 reasons.append(f"{plan.suite}: no seed is complete in both")
-    for label in (a, b):
-        if label not in labels:
-            raise LtbenchError(f"compare: {unknown('row', label, labels)}")
-    if a == b:
-        raise LtbenchError(f"compare: {a} and {b} are the same row")
     if not found:
         raise LtbenchError(f"compare: {'; '.join(reasons) or f'{a} and {b} stand in no block together'}")
     return Compared(found, refused)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import strict_yaml
-from .errors import LtbenchError
+from .errors import LtbenchError, unknown
 
 if TYPE_CHECKING:
     from .method import Ref
@@ -44,6 +45,21 @@ def parse(text: str) -> Ref:
     from .registry import as_ref
 
     return as_ref(_grammar(text.strip()))
+
+
+def among(text: str, there: Iterable[str], where: str) -> str:
+    """The one of these labels that a text names, written as the table does or not: ride is ride(experts=3).
+
+    where: what the text was given for. Raises LtbenchError where it is none of them.
+    """
+    known = dict.fromkeys(there)
+    if text in known:
+        return text
+    with suppress(LtbenchError):  # no label, or of a method that is not registered here
+        ref = parse(text)
+        if (found := label(ref.method, ref.options)) in known:
+            return found
+    raise LtbenchError(f"{where}: {unknown('row', text, known)}")
 
 
 def _grammar(text: str) -> Any:

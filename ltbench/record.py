@@ -367,6 +367,11 @@ def read_results(results: Path) -> Iterator[tuple[PlanFile, dict[str, Record], l
         yield read_plan(folder), *read_folder(folder)
 
 
+def row_labels(results: Path) -> dict[str, None]:
+    """The labels of all rows of a results folder. Raises LtbenchError where it holds no plan, or a damaged one."""
+    return dict.fromkeys(row.label for folder in suite_folders(results) for row in read_plan(folder).rows)
+
+
 def merged(old: PlanFile, new: PlanFile) -> PlanFile:
     """The rows of both; a row that stands in both has the seeds of both. new: of a --set."""
     rows = {(row.block, row.label): row for row in old.rows}
