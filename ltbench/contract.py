@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from . import backbones, capturable, machine, registry
 from .data.draws import seed_of
 from .data.memory import Epoch, Images, Norm
+from .errors import LtbenchError
 from .evaluate import evaluate
 from .losses import as_shares
 from .method import Batch, Clock, Method, Problem, Ref
@@ -44,15 +46,20 @@ def check(ref: Ref) -> Iterator[Result]:
     try:
         trials = Trials(ref)
     except Exception as error:  # its parents, too, may fail in any way
-        yield Result("parents", False, f": {type(error).__name__}: {error}")
+        yield Result("parents", False, _told(error))
         return
     for name, test in TESTS.items():
         try:
             remark = test(trials)
             yield Result(name, True, f": {remark}" if remark else "")
         except Exception as error:  # a method may fail in any way; all are told
-            kind = "" if isinstance(error, BrokenContract) else f"{type(error).__name__}: "
-            yield Result(name, False, f": {kind}{error}")
+            yield Result(name, False, _told(error))
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, at which line of the method's file, in which situation."""
+    kind = "" if isinstance(error, BrokenContract | LtbenchError) else f"{type(error).__name__}: "
+    return " ".join([f": {kind}{error}{registry.place(error)}", *getattr(error, "__notes__", ())])
 
 
 def toy(counts: tuple[int, ...], seed: int) -> Images:
@@ -161,13 +168,13 @@ def finite_loss(trials: Trials) -> None:
     """Named scalar terms, finite at first and last epoch, with plain and with mixed labels; nothing rebound."""
     for t in _clocks(trials):
         for mixed in (False, True):
-            method = trials.fresh().train()
-            before = kept(method)
-            terms = method(t, *trials.batches(t, mixed))
-            where = f"at epoch {t.epoch}, {'mixed' if mixed else 'plain'} labels"
-            bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-            _need(not bad, f"{', '.join(bad)} not finite {where}")
-            _need(kept(method) == before, f"loss changed an attribute or rebound a buffer {where}")
+            with _situation(t, mixed):
+                method = trials.fresh().train()
+                before = kept(method)
+                terms = method(t, *trials.batches(t, mixed))
+                bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+                _need(not bad, f"{', '.join(bad)} not finite")
+                _need(kept(method) == before, "loss changed an attribute or rebound a buffer")
 
 
 def gradients(trials: Trials) -> None:
@@ -175,10 +182,21 @@ def gradients(trials: Trials) -> None:
     lonely: set[str] = set()
     for i, t in enumerate(_clocks(trials)):
         method = trials.fresh().train()
-        sum(method(t, *trials.batches(t)).values()).backward()
+        with _situation(t, mixed=False):
+            sum(method(t, *trials.batches(t)).values()).backward()
         missed = {name for name, p in method.named_parameters() if p.requires_grad and p.grad is None}
         lonely = missed if i == 0 else lonely & missed
     _need(not lonely, f"no gradient reaches {', '.join(sorted(lonely))}")
+
+
+@contextmanager
+def _situation(t: Clock, mixed: bool) -> Iterator[None]:
+    """Within this, what is raised notes when it was."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the {'last' if t.epoch else 'first'} epoch, with {'mixed' if mixed else 'plain'} labels")
+        raise
 
 
 def _clocks(trials: Trials) -> list[Clock]:

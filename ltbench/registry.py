@@ -160,12 +160,30 @@ def _line_in(error: BaseException, module: str) -> str:
     return f":{lines[-1]}" if lines else ""
 
 
-def source_files(cls: type) -> list[Path]:
-    """The files that define a method: its own and those of the methods it derives from."""
+def place(error: BaseException) -> str:
+    """Where an error came through a method's file, as " (own.py:18)"; "" where it came through none.
+
+    Of a plugin's lines the innermost; else of ours the outermost, which called what failed.
+    """
+    modules = {base.__module__ for cls in _METHODS.values() for base in _bases(cls)}
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):  # the outermost first
+        name = frame.f_globals.get("__name__", "")
+        if name in modules and (not found or not name.startswith("ltbench.")):
+            found = f" ({Path(frame.f_code.co_filename).name}:{line})"
+    return found
+
+
+def _bases(cls: type) -> list[type]:
+    """A method's class and the methods it derives from."""
     from .method import Method
 
-    classes = [base for base in cls.__mro__ if issubclass(base, Method) and base is not Method]
-    return sorted({Path(inspect.getfile(base)) for base in classes})
+    return [base for base in cls.__mro__ if issubclass(base, Method) and base is not Method]
+
+
+def source_files(cls: type) -> list[Path]:
+    """The files that define a method: its own and those of the methods it derives from."""
+    return sorted({Path(inspect.getfile(base)) for base in _bases(cls)})
 
 
 def source_hash(cls: type) -> str:

@@ -86,11 +86,10 @@ def execute(
     except LtbenchError as error:
         results, status, reason = {}, "failed", str(error)
     except OSError as error:  # a full disk: what was saved before is there, and the same command goes on from it
-        run.say(traceback.format_exc(), anyone=True)
-        results, status, reason = {}, "failed", told(error)
+        results, status, reason = {}, "failed", told(error) + run.trace(error)
     except Exception as error:
-        run.say(traceback.format_exc(), anyone=True)
-        results, status, reason = {}, "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        results, status, reason = {}, "failed", text + run.trace(error)
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     volatile = run.volatile() | {"started": started, "finished": finished}
     record = describe(spec).model_copy(update={"status": status, "reason": reason})
@@ -138,9 +137,11 @@ class _Run:
     images: float = 0.0  # training images drawn by this process
     seconds: float = 0.0  # spent drawing and training on them
     notes: list[str] = field(default_factory=list)
+    traced: str = ""  # where the traceback lies of what ended it
 
     def __post_init__(self) -> None:
         self.folder = self.settings.folder(self.spec)
+        self.log = self.folder / "log.txt"
         self.main = int(os.environ.get("RANK", "0")) == 0
 
     # What is told
@@ -151,11 +152,20 @@ class _Run:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
+            with open(self.log, "a", encoding="utf-8") as log:
                 log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
         except OSError as error:
             note = f"the log lacks lines ({told(error)})"
             self.notes += [note] if note not in self.notes else []
+
+    def trace(self, error: Exception) -> str:
+        """Put an error's traceback into the log; the line of a method's file that it came through, as place() has it.
+
+        The log is named in what is printed, not in the record: where it lies is this machine's matter.
+        """
+        self.say("".join(traceback.format_exception(error)), anyone=True)
+        self.traced = f"; traceback in {self.log}"
+        return registry.place(error)
 
     def tell(self, kind: str, text: str, **more: Any) -> None:
         """An event, and its line in the log."""
@@ -327,7 +337,7 @@ class _Run:
                     checkpoints.drop_checkpoints(self.folder)
             except OSError as error:
                 record = _unwritten(record, error)
-        reason = f": {record.reason}" if record.reason else ""
+        reason = f": {record.reason}{self.traced}" if record.reason else ""
         accuracy = f" top-1 {100 * sum(record.right) / sum(record.total):.2f} %" if record.total else ""
         self.tell("finished", f"{record.status}{reason}{accuracy}", epoch=len(record.history), status=record.status)
         return record
@@ -337,7 +347,7 @@ class _Run:
 
         The first to fail has the word: what the others then tell is only that it has gone.
         """
-        reason = f"{record.label}: {record.status}: {record.reason}"
+        reason = f"{record.label}: {record.status}: {record.reason}{self.traced}"
         self.say(reason, anyone=True)
         try:
             before = latest(self.spec, self.settings)

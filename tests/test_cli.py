@@ -57,6 +57,7 @@ class Dying(CE):
     def loss(self, t, batch):
         os._exit(9)
 '''
+RAISES = 1 + FAULTY.partition("raise RuntimeError")[0].count("\n")  # faulty's line
 
 
 def records(folder: Path) -> dict[tuple[str, int], record.Record]:
@@ -259,11 +260,18 @@ def test_a_run_that_fails_leaves_its_process_to_none_after_it(bad):
 
 def test_each_end_has_its_reason(bad):
     reasons = {label: found.reason for (label, _), found in bad.before.items()}
-    assert reasons["faulty"] == "RuntimeError: [bold]the loss[/bold] went wrong"
+    assert reasons["faulty"] == f"RuntimeError: [bold]the loss[/bold] went wrong (faults.py:{RAISES})"
     assert reasons[CHILD] == "it starts from faulty, which is not complete"
     assert "boom was not finite at step 1" in reasons["exploding"]
     assert reasons["dying"] == "its process died (exit code 9)"
     assert reasons["ce"] == ""
+
+
+def test_what_is_printed_of_a_plugins_error_names_the_log_with_its_traceback(bad):
+    (told,) = re.findall(r"^faulty s0: failed: (.*); traceback in (.*)$", bad.first.stderr, re.MULTILINE)
+    assert told[0] == bad.before["faulty", 0].reason
+    log = Path(told[1]).read_text()
+    assert "Traceback (most recent call last)" in log and f'faults.py", line {RAISES}, in loss' in log
 
 
 def test_the_table_shows_each_end_and_averages_over_none(bad):

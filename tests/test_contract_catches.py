@@ -1,11 +1,13 @@
 """The contract tests can fail: each catches a method that breaks one promise."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from ltbench import Prediction, Ref, losses, registry
-from ltbench.contract import TESTS, BrokenContract, Trials
+from ltbench.contract import TESTS, BrokenContract, Trials, check
 from ltbench.errors import LtbenchError
 
 
@@ -163,3 +165,56 @@ def test_a_loss_that_waits_for_the_device_passes_with_a_remark():
 
     remark = TESTS["recorded"](broken("waits", loss=loss))
     assert remark.startswith("no; on a GPU its steps are taken eagerly: ")
+
+
+OWN = '''\
+"""A method of one's own."""
+
+from ltbench import Classifier, losses, make_heads, register
+
+
+@register("mine")
+class Mine(Classifier):
+    """Mine."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.backbone = problem.backbone()
+        self.heads = make_heads("linear", self.backbone.dim, problem.classes)
+
+    def loss(self, t, batch):
+        if t.after(0.5) and batch.target.ndim == 2:
+            return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target[:, 0, 0])}
+        if t.after(0.5) and t.epochs == 3:
+            return {"ce": losses.cross_entropy(self.logits(batch.label), batch.target)}
+        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
+'''
+
+
+def test_what_a_method_raises_is_told_with_its_line_and_situation(tmp_path, own_registry):
+    (tmp_path / "own.py").write_text(OWN)
+    registry.load_plugin(str(tmp_path / "own.py"))
+    failed = {result.name: result.detail for result in check(Ref("mine")) if not result.passed}
+    assert set(failed) == {"finite_loss", "round_trip", "seeded", "resumed"}
+    assert failed["finite_loss"].startswith(": IndexError: too many indices for tensor of dimension 2 (own.py:17) ")
+    assert failed["finite_loss"].endswith(" in the last epoch, with mixed labels")
+    assert failed["seeded"].endswith(" (own.py:19)"), "its own line, though it is raised in ltbench's and torch's"
+
+
+def test_what_a_parent_raises_is_told_with_its_line(monkeypatch):
+    def loss(self, t, batch):
+        raise KeyError("gone")
+
+    monkeypatch.setattr(registry.get("ce"), "loss", loss)
+    broken("other", loss=loss)  # this file is a method's
+    (result,) = check(Ref("crt"))
+    assert re.fullmatch(r": KeyError: 'gone' \(test_contract_catches\.py:\d+\)", result.detail)
+
+
+def test_a_broken_promise_is_told_with_its_situation():
+    def loss(self, t, batch):
+        return {"ce": self.logits(batch.image).sum() * (float("nan") if batch.target.ndim == 2 else 1.0)}
+
+    broken("mixed", loss=loss)
+    details = {result.name: result.detail for result in check(Ref("broken_mixed"))}
+    assert details["finite_loss"] == ": ce not finite in the first epoch, with mixed labels"

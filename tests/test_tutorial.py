@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import warm
+
+from ltbench import losses, registry
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a method")[2].partition("\n## ")[0]
@@ -42,6 +45,20 @@ def test_the_tutorial_has_a_short_method_and_the_four_commands() -> None:
     assert list(FILES) == ["my_balanced.py", "mine.yaml"]
     assert len(FILES["my_balanced.py"].splitlines()) <= 25
     assert [command.split()[:2] for command in COMMANDS] == [["ltbench", w] for w in ("list", "check", "run", "table")]
+
+
+def test_what_the_page_says_of_limits_and_targets_holds(own_registry: None, tmp_path: Path) -> None:
+    """The line of the page, in the method of the page."""
+    (option,) = re.findall(r"`(strength: Annotated\S+ \S+ = 1\.0)`", TEXT)
+    imports = re.findall(r"`(from (?:typing|annotated_types) import \w+)`", TEXT)
+    method = FILES["my_balanced.py"].replace("strength: float = 1.0", option)
+    assert method != FILES["my_balanced.py"] and len(imports) == 2
+    (tmp_path / "own.py").write_text("\n".join([*imports, method]), encoding="utf-8")
+    registry.load_plugin(str(tmp_path / "own.py"))
+    with pytest.raises(registry.OptionError, match="must be greater than or equal to 0, got -1"):
+        registry.resolve("my_balanced", {"strength": -1.0})
+    for target in (torch.tensor([0, 1]), torch.eye(2)):  # [B]; [B, C]
+        assert losses.cross_entropy(torch.zeros(2, 2), target).ndim == 0
 
 
 def test_the_method_is_listed(printed: dict[str, str]) -> None:

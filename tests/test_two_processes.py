@@ -131,12 +131,14 @@ def test_what_fails_in_one_process_ends_all_of_them_and_says_why(server, tmp_pat
     begun = time.monotonic()
     codes, _ = two(server, tmp_path, glyph_cache, *half_fails, ODD="1")
     assert codes == [1, 1] and time.monotonic() - begun < 60
-    said = "odd: failed: ValueError: rank 1 has had enough"
-    assert f"process 1 ends: {said}" in (tmp_path / "stderr-1.txt").read_text()
-    (record,) = records(tmp_path).values()
-    assert (record["status"], record["reason"]) == ("failed", "ValueError: rank 1 has had enough")
-    assert record["volatile"]["world_size"] == 2
     (log,) = tmp_path.glob("runs/*/log.txt")
+    line = 1 + PLUGIN.partition("DEED")[0].count("\n")
+    reason = f"ValueError: rank 1 has had enough (odd.py:{line})"
+    said = f"process 1 ends: odd: failed: {reason}; traceback in {log}\n"
+    assert said in (tmp_path / "stderr-1.txt").read_text()
+    (record,) = records(tmp_path).values()
+    assert (record["status"], record["reason"]) == ("failed", reason)
+    assert record["volatile"]["world_size"] == 2
     assert "Traceback" in log.read_text()
 
 
