@@ -33,10 +33,6 @@ class Draw(NamedTuple):
         """The images first to last - 1 of these."""
         return Draw(self.rows[first:last], self.turn[:, first:last], self.shift[:, first:last])
 
-    def clone(self) -> Draw:
-        """The same, in memory of its own."""
-        return Draw(*(part.clone() for part in self))
-
 
 class Images:
     """Labelled images on one device. image: [N, H, W, 3] uint8, square; label: [N] int64."""
