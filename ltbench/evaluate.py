@@ -90,7 +90,7 @@ def _on_cpu(p: Prediction) -> Prediction:
 
 @torch.no_grad()
 def dense_macs(method: Method, images: Data, accelerator: Accelerator) -> float:
-    """Multiply-adds of convolutions and linear layers for one image, no part skipped."""
+    """Multiply-adds of convolutions and matrix products for one image, no part skipped."""
     method.eval()
     image = torch.zeros(1, 3, images.size, images.size, device=accelerator.device)  # what it shows is not counted
     with accelerator.autocast(), _counter() as counter:
