@@ -21,7 +21,7 @@ class Draw(NamedTuple):
     """The rows of one batch and how each of their views is augmented, on the data's device."""
 
     rows: Tensor  # [B]
-    turn: Tensor  # [V, B] as augment.Draws
+    turn: Tensor  # [V, B] as augment.Augmentation
     shift: Tensor  # [V, B]
 
     @property
