@@ -3,7 +3,7 @@
     python benchmarks/costs.py
 
 Everything is counted on torch's meta device: no data, no weights, no memory, about a minute on one core. Multiply-adds
-are those of convolutions, linear layers and attention for one image of 224x224, all experts run, as in the table's
+are those of convolutions and matrix products for one image of 224x224, all experts run, as in the table's
 MACs; "with norms" adds two for every number that a BatchNorm gives, as the counter (thop) behind the published numbers
 does.
 """

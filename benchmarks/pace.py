@@ -195,7 +195,7 @@ def _forever(loader: Any) -> Iterator[Any]:
 
 
 def training_flops(label: str) -> float:
-    """Floating-point operations of convolutions and linear layers for one image, forward and backward."""
+    """Floating-point operations of convolutions and matrix products for one image, forward and backward."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

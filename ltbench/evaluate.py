@@ -12,10 +12,10 @@ from torch import Tensor
 
 from .data.streams import Data
 from .method import Method, Prediction
+from .scores import calibration
 
 BATCH = {"cpu": 128, "cuda": 1000}  # larger batches fall out of a CPU's cache
 LARGE = 64  # pixels a side above which a batch of 1000 would take more memory than training does
-BINS = 15
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Evaluation:
         return {
             "right": _per_class(right, self.label, classes),
             "total": _per_class(torch.ones_like(right), self.label, classes),
-            "calibration": _calibration(self.logits.softmax(1).amax(1), right),
+            "calibration": calibration(self.logits.softmax(1).amax(1).double().numpy(), right.numpy()),
             "per_image": {name: _means(value, self.label, classes) for name, value in self.per_image.items()},
             "members": []
             if self.members is None
@@ -90,7 +90,7 @@ def _on_cpu(p: Prediction) -> Prediction:
 
 @torch.no_grad()
 def dense_macs(method: Method, images: Data, accelerator: Accelerator) -> float:
-    """Multiply-adds of convolutions and linear layers for one image, no part skipped."""
+    """Multiply-adds of convolutions and matrix products for one image, no part skipped."""
     method.eval()
     image = torch.zeros(1, 3, images.size, images.size, device=accelerator.device)  # what it shows is not counted
     with accelerator.autocast(), _counter() as counter:
@@ -106,14 +106,3 @@ def _means(value: Tensor, label: Tensor, classes: int) -> dict[str, Any]:
     sums = torch.zeros(classes, dtype=torch.float64).index_add_(0, label, value.double())
     counts = torch.bincount(label, minlength=classes)
     return {"mean": value.double().mean().item(), "by_class": (sums / counts.clamp(min=1)).tolist()}
-
-
-def _calibration(confidence: Tensor, right: Tensor) -> dict[str, Any]:
-    """15 equal bins of confidence; a bin holds its upper edge, as is usual for ECE."""
-    bins = (confidence.double() * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
-    summed = torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, confidence.double())
-    return {
-        "count": torch.bincount(bins, minlength=BINS).tolist(),
-        "right": torch.bincount(bins[right], minlength=BINS).tolist(),
-        "confidence": summed.tolist(),
-    }

@@ -93,7 +93,7 @@ def method(
 
 
 def macs(built: Method, image_size: int) -> float:
-    """Multiply-adds of convolutions, linear layers and attention for one image, no part skipped."""
+    """Multiply-adds of convolutions and matrix products for one image, no part skipped."""
     from torch.utils.flop_counter import FlopCounterMode
 
     built.to("meta").eval()

@@ -164,7 +164,7 @@ class Record(_Part):
     history: History = ()
     heads: tuple[HeadNorms, ...] = ()
     parameters: int = 0
-    macs: float = 0.0  # multiply-adds per image of convolutions and linear layers, no part skipped
+    macs: float = 0.0  # multiply-adds per image of convolutions and matrix products, no part skipped
     macs_used: float = 0.0  # the same, as the test images used them
     source: str = ""  # sha256 of the method's source
     volatile: Volatile = Volatile()

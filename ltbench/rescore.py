@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import manifest
-from .record import Calibration, Record, encode
+from .record import Record, encode
+from .scores import calibration
 
 if TYPE_CHECKING:
     import numpy as np
-
-BINS = 15
 
 
 def logits_of(record: Record, runs: Path) -> np.ndarray | None:
@@ -36,25 +35,12 @@ def adjusted(record: Record, logits: np.ndarray, tau: float) -> Record:
     label = np.repeat(np.arange(len(counts)), record.total)
     predicted = moved.argmax(1)
     right = np.bincount(label[predicted == label], minlength=len(counts))
+    odds = np.exp(moved - moved.max(1, keepdims=True))
     return record.model_copy(
         update={
             "right": tuple(right.tolist()),
             "predictions": encode(predicted),
-            "calibration": calibration(moved, predicted == label),
+            "calibration": calibration(odds.max(1) / odds.sum(1), predicted == label),
             "members": (),
         }
-    )
-
-
-def calibration(logits: np.ndarray, right: np.ndarray) -> Calibration:
-    """Of logits [M, C] and hits [M]: 15 equal bins of confidence; a bin holds its upper edge, as in evaluate.py."""
-    import numpy as np
-
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    confidence = shifted.max(1) / shifted.sum(1)
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    return Calibration(
-        count=tuple(np.bincount(bins, minlength=BINS).tolist()),
-        right=tuple(np.bincount(bins[right], minlength=BINS).tolist()),
-        confidence=tuple(np.bincount(bins, confidence, minlength=BINS).tolist()),
     )

@@ -6,13 +6,17 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import student
 from .errors import LtbenchError, unknown
 from .record import Calibration, Record, raw_predictions
 
+if TYPE_CHECKING:
+    import numpy as np
+
 GROUPS = ("many", "medium", "few")
+BINS = 15  # of confidence, as is usual for the calibration error
 FIGURES = ("top1", *GROUPS, "ece", "score")
 METRICS = ("top1", "balanced", "worst", "harmonic", "macro_f1")
 TEST_LISTS = ("uniform", *(f"{way}{ratio}" for way in ("forward", "backward") for ratio in (50, 25, 10, 5, 2)))
@@ -137,6 +141,18 @@ def accuracy(record: Record, classes: Sequence[int]) -> float | None:
     """Per cent of the test images of these classes that were predicted right; None without any."""
     total = sum(map(record.total.__getitem__, classes))
     return 100 * sum(map(record.right.__getitem__, classes)) / total if total else None
+
+
+def calibration(confidence: np.ndarray, right: np.ndarray) -> Calibration:
+    """15 equal bins of the images by their confidence [M] float64, with the hits [M]; a bin holds its upper edge."""
+    import numpy as np
+
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return Calibration(
+        count=tuple(np.bincount(bins, minlength=BINS).tolist()),
+        right=tuple(np.bincount(bins[right], minlength=BINS).tolist()),
+        confidence=tuple(np.bincount(bins, confidence, minlength=BINS).tolist()),
+    )
 
 
 def ece(bins: Calibration | None) -> float | None:

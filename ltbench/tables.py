@@ -304,12 +304,8 @@ def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None, *, bold
         *(_about_best(ran) if bold and (shown is None or {"top1", "score"} & set(shown)) else []),
         *(_about_published(rows) if shown is None or "reported" in shown else []),
         *(_about_alone(ran) if shown is None or "alone" in shown else []),
-        *(
-            ["Train min: of the run alone, without those that it starts from."]
-            if not shown or "seconds" in shown
-            else []
-        ),
-        f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and linear layers.",
+        *([TRAIN_MIN] if shown is None or "seconds" in shown else []),
+        f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and matrix products.",
         f"Rows {prints.get('rows', '')[:8]}, {'files' if ran[0]['data'].partition('(')[0] in IN_FILES else 'pixels'} "
         f"{prints.get('train', '')[:8]}, commit {', '.join(commits)}, "
         f"{', '.join(devices)}.",

@@ -117,7 +117,7 @@ class Fit:
         self._close_epoch(epoch, lr, per_epoch)
         spent = time.perf_counter() - begun
         self._count_time()
-        images = (len(self.data) - first * self.recipe.batch_size) * len(streams)
+        images = (len(self.data) - first * self.recipe.batch_size) * len(streams)  # of all processes
         self.after_epoch(self.progress.history[-1], images, spent)
         self.after_step(self)
 

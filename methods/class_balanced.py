@@ -1,4 +1,4 @@
-"""Class-balanced loss by the effective number of samples, from the start and deferred."""
+"""Class-balanced loss by the effective number of samples, from the first epoch."""
 
 from typing import Annotated
 

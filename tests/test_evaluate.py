@@ -14,7 +14,8 @@ from torch import nn
 
 from ltbench import Method, Prediction, Problem
 from ltbench.data.memory import Images, Norm
-from ltbench.evaluate import BINS, Evaluation, dense_macs, evaluate
+from ltbench.evaluate import Evaluation, dense_macs, evaluate
+from ltbench.scores import BINS
 
 FEW = settings(deadline=None, max_examples=40)
 CLASSES, SIZE = 5, 4
@@ -82,7 +83,7 @@ def test_per_image_figures_are_means_over_all_and_per_class():
 
 def bins_of(logits, label=None):
     label = torch.zeros(len(logits), dtype=torch.int64) if label is None else label
-    return evaluation(logits, label).counts(logits.shape[1])["calibration"]
+    return evaluation(logits, label).counts(logits.shape[1])["calibration"].model_dump(mode="json")
 
 
 def test_a_bin_holds_its_upper_edge():

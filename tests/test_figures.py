@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,18 @@ def test_a_row_that_a_runner_adds_meanwhile_shifts_no_runs(tmp_path, monkeypatch
         ("ce", ["ce"] * 3),
         ("ride(experts=3)", ["ride(experts=3)"] * 2),
     ]
+
+
+def test_confusions_of_many_classes_take_little_memory(tmp_path, rich):
+    made = drawn("ce", 0, classes=2000, images=2, epochs=1)
+    block = block_of(write(tmp_path, [row([made])], [made]))
+    kind = next(kind for kind in figures.KINDS if kind.name == "confusion")
+    figures.inline(kind, rich)  # imports and fonts, once
+    tracemalloc.start()
+    figures.inline(kind, block)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2000**2, "a table of all pairs of classes takes eight times that"
 
 
 def test_block_names_are_file_names_and_differ(tmp_path):

@@ -302,13 +302,6 @@ def test_the_parts_of_a_draw_make_the_parts_of_its_batch():
     assert torch.equal(torch.cat([part.label for part in parts]), whole.label)
 
 
-def test_a_clone_of_a_draw_shares_no_memory_with_it():
-    draw = epoch(textured(SKEWED), recipe=AUGMENTED).draw(0)
-    copy = draw.clone()
-    for mine, its in zip(copy, draw, strict=True):
-        assert torch.equal(mine, its) and mine.data_ptr() != its.data_ptr()
-
-
 @pytest.mark.parametrize(("augment", "rows"), [((), 2), (("crop", "flip"), 2), (("rotate15",), 1026)])
 def test_angles_are_tabled_only_where_a_recipe_rotates(augment, rows):
     data = textured((3, 2))

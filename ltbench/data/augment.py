@@ -21,19 +21,19 @@ ANGLES = 512
 UPRIGHT = ANGLES  # the table row for no rotation at all, after those of the angles
 
 
-class Draws(NamedTuple):
+class Augmentation(NamedTuple):
     """The augmentation of each view of each position of an epoch."""
 
     turn: Tensor  # [V, N] row of the gather table: angle, and ANGLES more where the image is mirrored
     shift: Tensor  # [V, N] where the crop begins, as an offset in the padded image
 
 
-def draw(augment: tuple[str, ...], views: int, positions: int, size: int, place: tuple[object, ...]) -> Draws:
+def draw(augment: tuple[str, ...], views: int, positions: int, size: int, place: tuple[object, ...]) -> Augmentation:
     """The draws of one epoch: a function of place (run seed, stream, epoch) alone. size: pixels a side."""
     random = generator(*place)
     # View after view, so that the first one's draws do not depend on how many there are.
     drawn = [_draw_view(augment, positions, size, random) for _ in range(views)]
-    return Draws(torch.stack([turn for turn, _ in drawn]), torch.stack([shift for _, shift in drawn]))
+    return Augmentation(torch.stack([turn for turn, _ in drawn]), torch.stack([shift for _, shift in drawn]))
 
 
 def _draw_view(augment: tuple[str, ...], positions: int, size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The datasets, the streams that draw from them, the batched augmentation."""
+"""A suite's `data` -> a Dataset: images found, cut to their long tail, fingerprinted, in memory or left in files."""
 
 from __future__ import annotations
 

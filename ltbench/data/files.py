@@ -54,10 +54,6 @@ class Loaded(NamedTuple):
         """The images first to last - 1 of these."""
         return Loaded(self.image[:, first:last], self.label[first:last])
 
-    def clone(self) -> Loaded:
-        """The same, in memory of its own."""
-        return Loaded(self.image.clone(), self.label.clone())
-
 
 @dataclass(frozen=True)
 class Place:
@@ -94,10 +90,6 @@ class Files:
     def once(self, batch_size: int = 128) -> Iterator[Batch]:
         """Each image once, in order, as at test. Raises LtbenchError naming the file that cannot be read."""
         return self.batches(torch.arange(len(self)).split(batch_size))
-
-    def batch(self, rows: Tensor) -> Batch:
-        """Images `rows` [B], as at test."""
-        return next(self.batches([rows]))
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
         """A batch of each of these rows, as at test."""

@@ -32,18 +32,6 @@ def load(name: str, data: Path, root: str | None) -> Listed:
     )  # fmt: skip
 
 
-def shifted(name: str, which: str, data: Path, root: str | None = None) -> lists.Listing:
-    """One of the field's shifted test lists (SADE): forward50 .. uniform .. backward50. Raises LtbenchError."""
-    known = FACTS[name].shifted
-    if which not in known:
-        raise LtbenchError(f"{name} has no test list {which!r} (there are {', '.join(known)})")
-    _, places = folders(name, data, root)
-    path = lists.find(known[which].names, places)
-    if path is None:
-        raise LtbenchError(f"{name}: {known[which].name} is in none of {', '.join(map(str, places))}")
-    return lists.read(path)
-
-
 def _array(paths: tuple[str, ...]) -> np.ndarray:
     return np.array(paths, dtype=object)
 

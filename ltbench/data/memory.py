@@ -21,7 +21,7 @@ class Draw(NamedTuple):
     """The rows of one batch and how each of their views is augmented, on the data's device."""
 
     rows: Tensor  # [B]
-    turn: Tensor  # [V, B] as augment.Draws
+    turn: Tensor  # [V, B] as augment.Augmentation
     shift: Tensor  # [V, B]
 
     @property
@@ -32,10 +32,6 @@ class Draw(NamedTuple):
     def part(self, first: int, last: int) -> Draw:
         """The images first to last - 1 of these."""
         return Draw(self.rows[first:last], self.turn[:, first:last], self.shift[:, first:last])
-
-    def clone(self) -> Draw:
-        """The same, in memory of its own."""
-        return Draw(*(part.clone() for part in self))
 
 
 class Images:

@@ -61,9 +61,6 @@ class Drawn(Protocol):
     def part(self, first: int, last: int) -> Self:
         """The images first to last - 1 of these."""
 
-    def clone(self) -> Self:
-        """The same, in memory of its own."""
-
     def __iter__(self) -> Iterator[Tensor]:
         """Its tensors."""
 
@@ -87,9 +84,6 @@ class Data(Protocol):
 
     def to(self, device: torch.device, workers: int | None = None) -> Self:
         """These images on that device; workers: processes that read files, None for as many as suit."""
-
-    def batch(self, rows: Tensor) -> Batch:
-        """Images `rows` [B], as at test."""
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
         """A batch of each of these rows, as at test."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import scores
+from ..analysis import predicted
 from ..blocks import Block, Entry
-from ..record import Record, decode
+from ..confusion import tables
+from ..record import Record
 from .style import (
     GROUP_COLORS,
     GROUP_NAMES,
@@ -232,13 +233,14 @@ def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], colors: dict[int
     """A table: per class the share right, and the classes that its images most often go to."""
     from matplotlib.patches import Rectangle
 
-    table = np.sum([_matrix(run) for run in entry.complete], axis=0)
-    shares = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
+    counted = [tables(said[None], run.total) for run in entry.complete if (said := predicted(run)) is not None]
     for i, c in enumerate(chosen):
-        away = shares[c].copy()
+        taken = np.sum([run.row(c) for run in counted], axis=0)
+        shares = 100 * taken / max(taken.sum(), 1)
+        away = shares.copy()
         away[c] = -1
         for j, other in enumerate([c, *np.argsort(-away, kind="stable")[:AWAY].tolist()]):
-            share = float(shares[c, other])
+            share = float(shares[other])
             if j == 0 or share > 0:
                 fill = MUTED if j == 0 else colors[other]
                 strength = round(0.12 + 0.55 * share / 100, 3)
@@ -259,15 +261,4 @@ def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], colors: dict[int
 
 def _is_whole(entry: Entry) -> bool:
     """Whether each of its runs holds a predicted class for each test image."""
-    try:
-        found = [(decode(run.predictions), run.total) for run in entry.complete]
-    except (ValueError, zlib.error):
-        return False
-    return all(len(predicted) == sum(total) > 0 and predicted.max() < len(total) for predicted, total in found)
-
-
-def _matrix(run: Record) -> np.ndarray:
-    """[C, C] test images by their class and the predicted one."""
-    true = np.repeat(np.arange(len(run.total)), run.total)
-    classes = len(run.total)
-    return np.bincount(true * classes + decode(run.predictions), minlength=classes**2).reshape(classes, classes)
+    return all(predicted(run) is not None for run in entry.complete)
