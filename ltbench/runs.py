@@ -134,7 +134,7 @@ class _Run:
     report: Report
     stop: Callable[[], bool]
     progress: Progress = field(default_factory=Progress)
-    images: float = 0.0  # training images drawn by this process
+    images: float = 0.0  # training images drawn, by all processes, since this one began
     seconds: float = 0.0  # spent drawing and training on them
     notes: list[str] = field(default_factory=list)
     traced: str = ""  # where the traceback lies of what ended it
