@@ -131,7 +131,7 @@ def _ours(loop: Loop, window: _Window) -> None:
     import torch
 
     from ltbench import graph, machine
-    from ltbench.data.draws import seed_of
+    from ltbench.data.seeds import seed_of
     from ltbench.recipe import Recipe
     from ltbench.trainer import Fit
 

@@ -13,8 +13,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from . import backbones, capturable, machine, registry
-from .data.draws import seed_of
 from .data.memory import Epoch, Images, Norm
+from .data.seeds import seed_of
 from .errors import LtbenchError
 from .evaluate import evaluate
 from .losses import as_shares

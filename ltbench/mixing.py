@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data.draws import seed_of
+from .data.seeds import seed_of
 from .losses import as_shares
 from .method import Batch
 from .recipe import Recipe

@@ -19,7 +19,7 @@ from accelerate.utils import gather_object
 
 from . import checkpoints, machine, registry
 from . import record as records
-from .data.draws import seed_of
+from .data.seeds import seed_of
 from .data.streams import Data
 from .errors import LtbenchError, told
 from .evaluate import Evaluation, evaluate

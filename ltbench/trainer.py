@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import mixing
 from .averaging import Average
-from .data.draws import seed_of
+from .data.seeds import seed_of
 from .data.streams import Data, Drawn, Share
 from .errors import LtbenchError
 from .graph import Graphed, Tape, stream_of

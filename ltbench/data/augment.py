@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .draws import generator
+from .seeds import generator
 
 PAD = 4  # pixels of black around each image, from which the crop is taken
 MAX_ANGLE = 15.0

@@ -25,8 +25,8 @@ from ..longtail import class_counts
 from ..method import Batch, Clock, Stream
 from . import transforms
 from .decode import rgb
-from .draws import seed_of
 from .memory import Images
+from .seeds import seed_of
 from .streams import Norm, Share, held_out, order, steps_of
 from .transforms import Look, Transform
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..method import Batch, Clock, Stream
-from .draws import generator
+from .seeds import generator
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
