@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from typing_extensions import TypedDict
 
-from . import labels
 from . import record as records
-from .errors import LtbenchError
+from .errors import LtbenchError, unknown
 from .keys import canonical_json
 from .record import Record, Row, raw_predictions
 from .rescore import logits_of
@@ -122,15 +121,17 @@ def analyze(results: Path, runs: Path, baseline: str | None = None) -> Analysis:
     """
     found: list[AnalysedBlock] = []
     refused: list[str] = []
-    if baseline:
-        baseline = labels.among(baseline, records.row_labels(results), "--baseline")
+    labels: dict[str, None] = {}
     for plan, there, bad in records.read_results(results):
         refused += bad
         blocks: dict[str, list[Row]] = {}
         for row in plan.rows:
             blocks.setdefault(row.block, []).append(row)
+        labels |= dict.fromkeys(row.label for row in plan.rows)
         over = baseline or plan.baseline
         found += [_Block(plan.suite, over, rows, there, runs).result() for rows in blocks.values()]
+    if baseline and baseline not in labels:
+        raise LtbenchError(f"--baseline: {unknown('row', baseline, labels)}")
     return Analysis(found, refused)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import TypedDict
 
-from . import labels, paired, student
+from . import paired, student
 from . import record as records
-from .errors import LtbenchError
+from .errors import LtbenchError, unknown
 from .record import PlanFile, Record, Row
 from .scores import GROUPS, group_classes, is_resampled
 
@@ -86,8 +86,10 @@ class Compared(NamedTuple):
 
 def compare(results: Path, a: str, b: str) -> Compared:
     """A and B head to head. Raises LtbenchError where no block has both, or no seed is complete in both."""
-    known = records.row_labels(results)
-    a, b = (labels.among(text, known, "compare") for text in (a, b))
+    labels = records.row_labels(results)
+    for label in (a, b):
+        if label not in labels:
+            raise LtbenchError(f"compare: {unknown('row', label, labels)}")
     if a == b:
         raise LtbenchError(f"compare: {a} and {b} are the same row")
     found: list[Comparison] = []

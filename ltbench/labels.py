@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import strict_yaml
-from .errors import LtbenchError, unknown
+from .errors import LtbenchError
 
 if TYPE_CHECKING:
     from .method import Ref
@@ -47,19 +47,13 @@ def parse(text: str) -> Ref:
     return as_ref(_grammar(text.strip()))
 
 
-def among(text: str, there: Iterable[str], where: str) -> str:
-    """The one of these labels that a text names, written as the table does or not: ride is ride(experts=3).
-
-    where: what the text was given for. Raises LtbenchError where it is none of them.
-    """
-    known = dict.fromkeys(there)
-    if text in known:
-        return text
+def among(text: str, there: Container[str]) -> str:
+    """The one of these labels that a text names, ride for ride(experts=3); the text itself where it names none."""
     with suppress(LtbenchError):  # no label, or of a method that is not registered here
         ref = parse(text)
-        if (found := label(ref.method, ref.options)) in known:
-            return found
-    raise LtbenchError(f"{where}: {unknown('row', text, known)}")
+        named = label(ref.method, ref.options)
+        return named if named in there else text
+    return text
 
 
 def _grammar(text: str) -> Any:

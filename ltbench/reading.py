@@ -52,8 +52,8 @@ def table(
     if columns is not None and format in ("json", "csv"):
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
     options = tables.Options(
-        baseline, sort, () if columns is None else tuple(columns.split(",")), _groups(groups), metric, test_list,
-        _taus(adjust), runs,
+        baseline and _row(baseline, results), sort, () if columns is None else tuple(columns.split(",")),
+        _groups(groups), metric, test_list, _taus(adjust), runs,
     )  # fmt: skip
     board = tables.load(results, options)
     gc.freeze()  # all that was read lives to the end: the collector need not walk through it, not even then
@@ -85,7 +85,7 @@ def compare(
     from .writers import plain, visible_json
 
     one_of("--format", format, ("text", "json"))
-    found, refused = comparing.compare(results, a, b)
+    found, refused = comparing.compare(results, _row(a, results), _row(b, results))
     if format == "json":
         print(visible_json(found))
     else:
@@ -137,7 +137,7 @@ def analyze(
     from . import analysis, analysis_writers
 
     one_of("--format", format, analysis_writers.FORMATS)
-    found = analysis.analyze(results, runs, baseline)
+    found = analysis.analyze(results, runs, baseline and _row(baseline, results))
     if out:
         for path in analysis_writers.write(found, out):
             print(path, file=sys.stderr)
@@ -149,6 +149,18 @@ def analyze(
 
 
 # What the commands share
+
+
+def _row(text: str, results: Path) -> str:
+    """The label of the row that a text names, as --only takes it; the text itself where there is none of that name."""
+    from . import record
+
+    there = record.row_labels(results)
+    if text in there:
+        return text
+    from .labels import among  # it looks methods up, which takes torch
+
+    return among(text, there)
 
 
 def _end(refused: Sequence[str]) -> NoReturn:

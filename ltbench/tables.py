@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import labels, paired, published
+from . import paired, published
 from . import record as records
 from .columns import COLUMNS
 from .data.spec import IN_FILES
@@ -59,14 +59,13 @@ class _Scored(NamedTuple):
 
 def load(results: Path, options: Options = Options()) -> Leaderboard:
     """The leaderboard of a results folder. Raises LtbenchError where it holds none or an option names nothing."""
-    if options.baseline:
-        named = labels.among(options.baseline, records.row_labels(results), "--baseline")
-        options = replace(options, baseline=named)
     rows: list[TableRow] = []
     refused: list[str] = []
     for suite in suites(results, options):
         rows += suite.rows()
         refused += suite.refused
+    if options.baseline and all(row["label"] != options.baseline for row in rows):
+        raise LtbenchError(f"--baseline: {unknown('row', options.baseline, dict.fromkeys(r['label'] for r in rows))}")
     return Leaderboard(_sorted(rows, options.sort), refused)
 
 

@@ -117,7 +117,7 @@ FOLDER = r"runs/ce-[0-9a-f]+-s0"
 BEFORE = {  # what is under way -> the operation before which it is killed, counted from the one on the left of " then "
     "tensors are written": rf"open {FOLDER}/\.step-00000004\.\d+/tensors",
     "tensors are flushed": rf"os.chmod {FOLDER}/\.step-00000004\.\d+/tensors",
-    "state is begun": rf"os.chmod {FOLDER}/\.step-00000004\.\d+/\.state",
+    "state is begun": rf"open {FOLDER}/\.step-00000004\.\d+/\.state",
     "state is written": rf"os.rename {FOLDER}/\.step-00000004\.\d+/\.state",
     "manifest is written": rf"os.rename {FOLDER}/\.step-00000004\.\d+/\.manifest",
     "checkpoint is whole": rf"os.rename {FOLDER}/\.step-00000004\.\d+$",
