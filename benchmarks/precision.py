@@ -1,7 +1,8 @@
 """bf16 against fp32: python benchmarks/precision.py --data DIR --out DIR, three seeds of CE and RIDE(3), ten epochs.
 
 Runs the same suite in both precisions through `ltbench run` (stop and start it as you like), then prints the paired
-differences in top-1. Wants a device that computes in bf16: one that emulates it takes days.
+differences; with --out results/precision, those of the committed records. Wants a device that computes in bf16: one
+that emulates it takes days.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from ltbench import record
 from ltbench.columns import plus_minus
-from ltbench.scores import FIGURES, figures, gain, summary
+from ltbench.scores import GROUPS, figures, gain, summary
 
 SUITE = """\
 data: {name: cifar100_lt, imbalance: 100}
@@ -47,7 +48,7 @@ def differences(out: Path) -> Iterator[str]:
     """A line per method and figure, from the records below out."""
     half, full = (_figures(out / precision / "precision") for precision in ("bf16", "fp32"))
     for label in full:
-        for figure in FIGURES:
+        for figure in ("top1", *GROUPS, "ece"):
             ours, theirs = ({s: row[figure] for s, row in rows[label].items()} for rows in (half, full))
             change = gain(ours, theirs)
             before = summary(list(theirs.values()))["mean"] or 0.0

@@ -129,3 +129,12 @@ def test_two_precisions_are_compared_seed_by_seed(tmp_path):
     lines = list(precision.differences(tmp_path))
     # the seeds gain 10 and 13.3 points, though they are more than twenty apart
     assert lines[0] == "ce                 top1    fp32 60.00  bf16 - fp32 +11.7±21.2 (n = 2, paired by seed)"
+
+
+def test_the_page_on_precisions_says_what_the_committed_records_say():
+    import precision
+
+    top = BENCHMARKS.parent
+    page = (top / "docs" / "performance.md").read_text(encoding="utf-8")
+    lines = list(precision.differences(top / "results" / "precision"))
+    assert len(lines) == 10 and all(f"\n{line}\n" in page for line in lines)
