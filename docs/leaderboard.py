@@ -39,6 +39,8 @@ PAIRS = (  # A, B, what the difference between them shows
     ),
     ("ride_ea", RIDE, "routing"),
     ("ride_distill(experts=3)", RIDE, "distillation from six experts"),
+    ("ensemble(size=3)", "ce", "three whole networks of cross-entropy over one"),
+    ("ride(experts=3, loss=ce)", "ensemble(size=3)", "three cosine experts of cross-entropy over those three networks"),
     (RIDE, "ensemble(size=3)", "RIDE over three whole networks of cross-entropy"),
     (RIDE, "ensemble(base=ldam_drw, size=3)", "RIDE over three whole networks of its base loss"),
     ("ride(experts=4)", "ensemble(base=ldam_drw, size=3)", "four experts over those three networks"),
