@@ -58,10 +58,10 @@ def run(
     from .progress import Screen
 
     settings = state.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint, workers)
-    why = state.outstanding(chosen, settings)
     if dry_run:
         _print_plan(plan, chosen, asked, settings, "text")
         return
+    why = state.outstanding(chosen, settings)
     main_process = int(os.environ.get("RANK", "0")) == 0
     if main_process:
         _write_plan(plan, settings)
@@ -69,7 +69,7 @@ def run(
     todo = [plan.runs[key] for key in why]
     signals = pool.Signals()
     if todo and main_process:
-        _remark(plan.suite.recipe.remark(), f"recipe {plan.suite.recipe.name}")
+        _remark(plan.suite.recipe.remark(), f"recipe {plan.suite.recipe.name}".rstrip())
     with signals.caught(), Screen(todo, plan.runs, console(stderr=True, quiet=not main_process)) as screen:
         ended = pool.carry_out(
             todo, plan.runs, settings, jobs=jobs or _default_jobs(settings.device), plugins=plugin or [],
@@ -211,7 +211,7 @@ def _print_plan(plan: Plan, chosen: Mapping[str, RunSpec], asked: Set[str], sett
         return
     listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, console())
     own = plan.suite.recipe.remark()
-    whose = {own: [f"recipe {plan.suite.recipe.name}"]}
+    whose = {own: [f"recipe {plan.suite.recipe.name}".rstrip()]}
     for run in chosen.values():
         if (remark := run.recipe.remark()) != own and run.label not in whose.setdefault(remark, []):
             whose[remark].append(run.label)

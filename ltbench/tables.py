@@ -336,7 +336,7 @@ def _about_best(ran: Sequence[TableRow]) -> list[str]:
         return []
     metric, untested = ran[0]["metric"], [row["label"] for row in ran if row["best"] is None]
     highest = f"Bold: the highest {metric.replace('top1', 'top-1')}"
-    why = "no seed in common, one without predictions, or no spread"
+    why = "no seed in common, too few, no predictions, or no spread"
     if len(best) + len(untested) == len(ran) and len(best) == 1:
         return [f"{highest}. The others could not be tested against it: {why}."]
     test = "Student's, paired over seeds"

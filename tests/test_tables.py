@@ -324,7 +324,7 @@ def test_what_cannot_be_tested_is_not_called_as_good(tmp_path):
     bare = [make("bbn", 0, right=(1, 1, 1))]
     found = board(tmp_path / "b", [predicted("ce", 0, (9, 9, 9))], bare, [predicted("lws", 0, (9, 9, 8), offset=1)])
     assert [r["best"] for r in found.rows] == [True, None, True]
-    assert "Not tested against it (no seed in common, one without predictions, or no spread): bbn." in said(found)
+    assert "Not tested against it (no seed in common, too few, no predictions, or no spread): bbn." in said(found)
 
 
 def test_of_one_seed_the_worst_class_tells_nothing(tmp_path):
