@@ -87,8 +87,11 @@ class Process:
         self._process = context.Process(target=_work, args=(self.loop, theirs), daemon=not self.loop.workers)
         self._process.start()
         theirs.close()  # or its end would not be heard, and waited for without end
-        self.pipe.recv()  # it stands ready
         return self
+
+    def wait(self) -> None:
+        """Until it stands ready."""
+        self.pipe.recv()
 
     def __exit__(self, *error: object) -> None:
         self.pipe.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import statistics
 import subprocess
@@ -94,6 +95,8 @@ def compare(
     busy: dict[str, list[float]] = {name: [] for name in rates}
     with contextlib.ExitStack() as stack:
         groups = {g[0].name: [stack.enter_context(Process(loop)) for loop in g] for g in (first, *others)}
+        for process in itertools.chain(*groups.values()):
+            process.wait()
         for _ in range(windows):
             for name, processes in groups.items():
                 with _utilisation(busy[name], watch):

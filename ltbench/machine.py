@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import json
 import os
 import platform
 import resource
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import PackagePath
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,7 +100,14 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> tuple[str, bool]:
-    """(commit of the checkout that this code is, whether it is clean, results/ aside); ("", False) without one."""
+    """(commit that this code is of, whether it is that unchanged, results/ aside); ("", False) where nothing says.
+
+    A checkout's own, or what pip has noted of an installation straight from a repository.
+    """
+    return _of_checkout() or _of_installation() or ("", False)
+
+
+def _of_checkout() -> tuple[str, bool] | None:
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -107,7 +118,27 @@ def commit() -> tuple[str, bool]:
     try:
         top = git("rev-parse", "--show-toplevel")
         if Path(top) != here.parent:
-            return "", False
+            return None
         return git("rev-parse", "HEAD"), not git("status", "--porcelain", "--", f"{top}", f":(exclude){top}/results")
     except (OSError, subprocess.CalledProcessError):
-        return "", False
+        return None
+
+
+def _of_installation() -> tuple[str, bool] | None:
+    """From direct_url.json and RECORD, which hold the commit and every file's SHA-256 (PEP 610, PEP 376)."""
+    from importlib.metadata import distribution
+
+    package = distribution("ltbench")
+    noted = json.loads(package.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
+    code = [file for file in package.files or () if file.parts[0] == "ltbench"]  # `pip install --target` moves commands
+    return (noted, all(map(_unchanged, code))) if noted else None
+
+
+def _unchanged(file: PackagePath) -> bool:
+    if file.hash is None:  # compiled by pip
+        return True
+    try:
+        found = hashlib.new(file.hash.mode, Path(str(file.locate())).read_bytes()).digest()
+    except OSError:
+        return False
+    return base64.urlsafe_b64encode(found).rstrip(b"=").decode() == file.hash.value

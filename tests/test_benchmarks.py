@@ -54,6 +54,8 @@ def test_two_loops_take_turns():
 
     ours, usual = pace.Loop("ours", "ce"), pace.Loop("usual", "ce", conventional=True)
     with pace.Process(ours) as mine, pace.Process(usual) as theirs:
+        mine.wait()
+        theirs.wait()
         rates = [pace.rate([process], 1) for process in (mine, theirs, mine)]
     assert all(1 < found < 1e6 for found in rates)
 

@@ -1,7 +1,12 @@
 """What a run runs on."""
 
+import base64
+import hashlib
+import importlib.metadata
+import json
 import warnings
 
+import pytest
 import torch
 
 from ltbench import machine
@@ -42,3 +47,42 @@ def test_processors_of_one_name_are_told_apart():
 def test_this_processor_has_a_name():
     assert torch.backends.cpu.get_cpu_capability() in machine.cpu_name()
     assert machine.origin("cpu")["device"] == f"cpu: {machine.cpu_name()}"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """ltbench as pip leaves it after `pip install git+URL`: the folder, and what machine.commit() says of it."""
+    files = {"ltbench/__init__.py": "", "ltbench-0.1.0.dist-info/METADATA": "Name: ltbench\nVersion: 0.1.0\n"}
+    noted = {"url": "https://host/ltbench", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}
+    files["ltbench-0.1.0.dist-info/direct_url.json"] = json.dumps(noted)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    lines = [f"{name},sha256={sha256(text)},{len(text)}" for name, text in files.items()]
+    record = tmp_path / "ltbench-0.1.0.dist-info/RECORD"
+    lines += ["../../bin/ltbench,sha256=abc,1", "ltbench/__pycache__/__init__.pyc,,"]  # moved by pip; made by pip
+    record.write_text("\n".join([*lines, "ltbench-0.1.0.dist-info/RECORD,,"]))
+    found = next(iter(importlib.metadata.distributions(name="ltbench", path=[str(tmp_path)])))
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: found)
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "ltbench" / "machine.py"))
+    return tmp_path
+
+
+def sha256(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def test_an_installation_from_a_repository_knows_its_commit(installed):
+    assert machine.commit.__wrapped__() == ("abc123", True)
+
+
+@pytest.mark.parametrize("change", ["edited", "missing"])
+def test_an_installation_that_was_edited_is_not_clean(installed, change):
+    file = installed / "ltbench" / "__init__.py"
+    file.write_text("edited = True") if change == "edited" else file.unlink()
+    assert machine.commit.__wrapped__() == ("abc123", False)
+
+
+def test_an_installation_from_an_index_knows_none(installed):
+    (installed / "ltbench-0.1.0.dist-info" / "direct_url.json").unlink()
+    assert machine.commit.__wrapped__() == ("", False)
