@@ -68,7 +68,6 @@ def on_a_gpu(windows: int, steps: int) -> None:
     import torch
 
     print(torch.cuda.get_device_name())
-    limit = convolution_rate("cuda", "bf16")
     for method in METHODS:
         print(f"\n{method}")
         # torch's own default: fp32 convolutions in TF32
@@ -81,7 +80,6 @@ def on_a_gpu(windows: int, steps: int) -> None:
         found = compare([usual], others, windows, steps)
         ratio = found["ltbench, bf16, recorded"] / found["ltbench, bf16, eager"]
         print(f"  recorded over eager, bf16: {ratio:.2f}")
-        of_limit(found["ltbench, bf16, recorded"], method, limit, "bf16")
         one = Loop("1 job", method, precision="bf16", device="cuda")
         several = [[Loop(f"{n} jobs", method, precision="bf16", device="cuda")] * n for n in (2, 4)]
         compare([one], several, min(windows, 3), 10 * steps, watch=True)  # nvidia-smi takes a second to begin

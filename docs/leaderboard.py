@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ltbench import analysis_writers
@@ -16,7 +17,7 @@ from ltbench.writers import render
 
 HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
-SHORT = RESULTS / "cifar100_lt_short"
+FULL, SHORT = RESULTS / "cifar100_lt", RESULTS / "cifar100_lt_short"
 COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "alone", "params", "macs", "macs_used")
 RIDE, INDIVIDUAL = "ride(experts=3)", "ride(experts=3, diversity=0)"
 PAIRS = (  # A, B, what the difference between them shows
@@ -46,32 +47,34 @@ PAIRS = (  # A, B, what the difference between them shows
     ("ride(experts=4)", "ensemble(base=ldam_drw, size=3)", "four experts over those three networks"),
     ("ensemble(base=ldam_drw, size=3)", "ldam_drw", "what three whole networks gain over one"),
     (RIDE, "crt", "RIDE over a classifier that is trained again"),
+    (RIDE, "lws", "RIDE over a classifier whose rows are scaled"),
+    (RIDE, "tau_norm(tau=1)", "RIDE over a classifier of equal norms, which costs no training"),
+    (RIDE, "ncm", "RIDE over the nearest class mean of cross-entropy's features"),
     (RIDE, "balanced_softmax", "RIDE over the simplest re-balanced loss"),
     (RIDE, "bbn", "RIDE over two branches on two streams"),
 )
 
 
-def leaderboard() -> str:
-    """The rows that have run, and how many have not."""
-    options = Options(columns=COLUMNS)
-    board = load(SHORT, options)
+def leaderboard(folder: Path, *more: str) -> str:
+    """The rows that have run, and how many have not; more: columns besides COLUMNS."""
+    options = Options(columns=(*COLUMNS, *more))
+    board = load(folder, options)
     ran = [row for row in board.rows if row["n"]]
     table = render(replace(board, rows=ran), "md", options)
-    return (
-        f"{table}\n{len(board.rows) - len(ran)} rows of the suite have not run yet; `ltbench table results` shows all."
-    )
+    left = len(board.rows) - len(ran)
+    return f"{table}\n{left} rows of the suite have not run yet; `ltbench table results` shows all." if left else table
 
 
-def comparisons() -> str:
+def comparisons(folder: Path) -> str:
     """A line per pair that has run: A minus B in points, with its interval, and A's multiply-adds over B's."""
-    used = {row["label"]: row["macs_used"] for row in load(SHORT).rows if row["macs_used"]}
+    used = {row["label"]: row["macs_used"] for row in load(folder).rows if row["macs_used"]}
     lines = [
         "| A | B | what it shows | n | all | many | medium | few | MACs |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for a, b, shows in PAIRS:
         if a in used and b in used:
-            (found,) = compare(SHORT, a, b).found
+            (found,) = compare(folder, a, b).found
             gaps = (found["top1"], found["many"], found["medium"], found["few"])
             cost = f"x {used[a] / used[b]:.2f}"
             lines.append(
@@ -86,7 +89,7 @@ def _gap(gap: Gap) -> str:
 
 def example() -> str:
     """One row of `table --format json`, a key a line."""
-    (row,) = (row for row in json.loads(render(load(SHORT), "json")) if row["label"] == RIDE)
+    (row,) = (row for row in json.loads(render(load(FULL), "json")) if row["label"] == RIDE)
     return (
         "```json\n{" + ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in row.items()) + "}\n```"
     )
@@ -100,7 +103,15 @@ def bias_variance() -> str:
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    HERE / "README.md": {"leaderboard": leaderboard, "comparisons": comparisons, "example": example},
+    HERE / "README.md": {
+        "leaderboard": partial(leaderboard, FULL, "reported"),
+        "comparisons": partial(comparisons, FULL),
+        "example": example,
+    },
+    HERE / "docs" / "short-suite.md": {
+        "leaderboard": partial(leaderboard, SHORT),
+        "comparisons": partial(comparisons, SHORT),
+    },
     HERE / "docs" / "bias-variance.md": {"analysis": bias_variance},
 }
 

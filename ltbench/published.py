@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -75,16 +76,18 @@ def beside(
 ) -> Reported | None:
     """What is published for a row: first of its own recipe, else of another; in each case the first in the file.
 
+    A recipe in which `--precision` alone was changed is no other one: sources seldom say what they computed in.
     top1: mean and ci95 as measured over n seeds. `differs` says whether the two are further apart than their intervals
     together. A published number without an interval is taken for one more run: it differs where it is outside the 95 %
     prediction interval of such a run, mean +- ci95 * sqrt(n + 1). None where that cannot be said: another recipe, one
     seed, or nothing measured.
     """
     found: Sequence[Entry] = [e for e in entries if (e.data, e.backbone, e.label) == (data, backbone, label)]
-    entry = next((e for e in found if e.recipe == recipe), found[0] if found else None)
+    named = re.sub(r" \[precision=\w+\]$", "", recipe)
+    entry = next((e for e in found if e.recipe == named), found[0] if found else None)
     if entry is None:
         return None
-    same = entry.recipe == recipe
+    same = entry.recipe == named
     mean, half = top1["mean"], top1["ci95"]
     differs = None
     if same and mean is not None and half is not None:

@@ -140,3 +140,31 @@ def test_the_page_on_precisions_says_what_the_committed_records_say():
     page = (top / "docs" / "performance.md").read_text(encoding="utf-8")
     lines = list(precision.differences(top / "results" / "precision"))
     assert len(lines) == 10 and all(f"\n{line}\n" in page for line in lines)
+
+
+def test_kernels_are_summed_by_what_they_do():
+    """Names as an H200 gives them."""
+    import kernels
+
+    found = [
+        kernels.Kernel("sm80_xmma_wgrad_implicit_gemm_indexed_bf16bf16", 300.0, 10),
+        kernels.Kernel(
+            "void cutlass__5x_cudnn::Kernel<cutlass_tensorop_bf16_s16816fprop_optimized_bf16_256x64>", 200.0, 11
+        ),
+        kernels.Kernel("void cudnn::engines_precompiled::convertTensor_kernel<__nv_bfloat16, float>", 100.0, 20),
+        kernels.Kernel("void at::native::batch_norm_backward_reduce_channels_last_kernel<4>", 250.0, 31),
+        kernels.Kernel("void at::native::unrolled_elementwise_kernel<at::native::direct_copy_kernel_cuda>", 50.0, 34),
+        kernels.Kernel("Memset (Unknown)", 100.0, 23),
+    ]
+    sums = kernels.lines(found, top=1)
+    assert [line.split(" x ")[1] for line in sums[:5]] == [
+        "all kernels of a step", "convolutions: 60 %", "batch norm: 25 %", "copies and casts: 5 %", "all else: 10 %",
+    ]  # fmt: skip
+    assert sums[1].split() == ["600.0", "us", "41.0", "x", "convolutions:", "60", "%"]
+    assert sums[-1].endswith("sm80_xmma_wgrad_implicit_gemm_indexed_bf16bf16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so():
+    done = subprocess.run([sys.executable, "kernels.py"], cwd=BENCHMARKS, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "this wants a CUDA GPU\n")

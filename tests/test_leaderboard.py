@@ -9,7 +9,9 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "docs" / "leaderboard.py"
 
 
-@pytest.mark.parametrize("page", ["README.md", pytest.param("bias-variance.md", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "page", ["README.md", "short-suite.md", pytest.param("bias-variance.md", marks=pytest.mark.slow)]
+)
 def test_no_table_in_the_pages_is_stale(page):
     done = subprocess.run([sys.executable, str(SCRIPT), "--check", page], capture_output=True, text=True)
     assert done.returncode == 0, f"run `make leaderboard` {done.stderr}"

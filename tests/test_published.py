@@ -34,6 +34,15 @@ def test_the_row_of_the_same_recipe_comes_first_then_the_first_in_the_file(tmp_p
     assert found is not None and (found["top1"], found["same_recipe"], found["differs"]) == (40.0, False, None)
 
 
+@pytest.mark.parametrize(
+    ("changed", "same"), [("[precision=bf16]", True), ("[epochs=2]", False), ("[epochs=2, precision=bf16]", False)]
+)
+def test_a_recipe_of_which_the_precision_alone_was_changed_is_no_other_one(tmp_path, changed, same):
+    found = board(tmp_path, line("two", 51.0), recipe=f"two {changed}").rows[0]["reported"]
+    assert found is not None and found["same_recipe"] is same
+    assert (found["differs"] is None) is not same
+
+
 def test_another_recipe_is_said_to_be_one(tmp_path):
     shown = text(board(tmp_path, line("other", 40.0)), 200)
     assert "40.0 @200" in shown and "@200: epochs of another recipe, not to be compared" in shown
