@@ -33,7 +33,12 @@ def run(
     results: ResultsOption = Path("results"),
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; default: cores (CPU) or GPUs.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Runs at once; default: cores (CPU) or GPUs. On one GPU several gain only under NVIDIA's MPS."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")] = "auto",
     precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="As --set recipe.precision=...")] = None,
     checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every step.")] = 60.0,
