@@ -35,12 +35,12 @@ def many_records(folder: Path) -> Path:
     """A results folder of 1,000 records of the size of CIFAR-100-LT's at 200 epochs, and their plan."""
     import numpy as np
 
-    from ltbench import record
+    from ltbench import planfile, record
 
     random = np.random.default_rng(0)
     counts, classes = tuple(range(500, 400, -1)), 100
     true = np.repeat(np.arange(classes), 100)
-    rows: dict[str, record.Row] = {}
+    rows: dict[str, planfile.Row] = {}
     for i in range(RECORDS):
         label, seed = f"method{i // 10:03}", i % 10
         hit = random.random(len(true)) < 0.3 + 0.001 * (i // 10)  # each method a tenth of a point above the last
@@ -56,11 +56,11 @@ def many_records(folder: Path) -> Path:
         made = made.model_copy(update={"key": made.identity.key})
         record.write(made, folder)
         before = rows[label].keys if label in rows else {}
-        rows[label] = record.Row(
+        rows[label] = planfile.Row(
             label=label, method=label, data="many", backbone="resnet32", recipe="", block="0",
             keys={**before, str(seed): made.key},
         )  # fmt: skip
-    record.write_plan(record.PlanFile(suite="many", baseline="method000", rows=tuple(rows.values())), folder)
+    planfile.write(planfile.PlanFile(suite="many", baseline="method000", rows=tuple(rows.values())), folder)
     return folder
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from typing_extensions import TypedDict
 
-from . import record as records
+from . import planfile
 from .errors import LtbenchError, unknown
 from .keys import canonical_json
-from .record import Record, Row, raw_predictions
+from .planfile import Row
+from .record import Record, raw_predictions
 from .rescore import logits_of
 from .scores import GROUPS, group_classes, is_resampled
 
@@ -122,7 +123,7 @@ def analyze(results: Path, runs: Path, baseline: str | None = None) -> Analysis:
     found: list[AnalysedBlock] = []
     refused: list[str] = []
     labels: dict[str, None] = {}
-    for plan, there, bad in records.read_results(results):
+    for plan, there, bad in planfile.read_results(results):
         refused += bad
         blocks: dict[str, list[Row]] = {}
         for row in plan.rows:

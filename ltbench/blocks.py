@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from . import scores, tables
-from .record import Record, Row
+from .planfile import Row
+from .record import Record
 from .schema import TableRow
 
 

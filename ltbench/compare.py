@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import TypedDict
 
-from . import paired, student
+from . import paired, planfile, student
 from . import record as records
 from .errors import LtbenchError, unknown
-from .record import PlanFile, Record, Row
+from .planfile import PlanFile, Row
+from .record import Record
 from .scores import GROUPS, group_classes, is_resampled
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Compared(NamedTuple):
 
 def compare(results: Path, a: str, b: str) -> Compared:
     """A and B head to head. Raises LtbenchError where no block has both, or no seed is complete in both."""
-    labels = records.row_labels(results)
+    labels = planfile.row_labels(results)
     for label in (a, b):
         if label not in labels:
             raise LtbenchError(f"compare: {unknown('row', label, labels)}")
@@ -95,8 +96,8 @@ def compare(results: Path, a: str, b: str) -> Compared:
     found: list[Comparison] = []
     refused: list[str] = []
     reasons: list[str] = []
-    for folder in records.suite_folders(results):
-        plan = records.read_plan(folder)
+    for folder in planfile.suite_folders(results):
+        plan = planfile.read(folder)
         pairs = _pairs(plan, a, b)
         runs, bad = records.read_folder(folder) if pairs else ({}, [])
         refused += bad

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import leases, manifest
+from . import leases, manifest, planfile
 from . import record as records
 from .errors import LtbenchError
-from .record import PlanFile, Record
+from .planfile import PlanFile
+from .record import Record
 
 ASIDE = "set-aside"  # where --fix moves what cannot be made anew
 RUN_FOLDER = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+")
@@ -83,7 +84,7 @@ def examine(results: Path, runs: Path) -> Iterator[Finding]:
 
 def _folders(results: Path) -> list[Path]:
     inner = [path for path in sorted(results.glob("*/")) if path.name != ASIDE and list(path.glob("*.json"))]
-    return [results] if list(results.glob("*.json")) else inner or records.suite_folders(results)
+    return [results] if list(results.glob("*.json")) else inner or planfile.suite_folders(results)
 
 
 # Records
@@ -98,7 +99,7 @@ def _suite(suite: Suite) -> Iterator[Finding]:
             yield from _stump(path)
         elif path.name == "plan.json":
             try:
-                suite.plan = records.read_plan(suite.folder)
+                suite.plan = planfile.read(suite.folder)
             except LtbenchError as error:
                 yield Finding(DAMAGED, path, _said(error, path), lambda path=path: _set_aside(path))  # type: ignore[misc]
         elif path.suffix == ".json":

@@ -20,7 +20,7 @@ from .record import FINAL
 if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.transforms import Look
-    from .record import Row
+    from .planfile import Row
     from .runspec import RunSpec
     from .state import Settings
     from .suite import Suite

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import planfile, tables
 from . import record as records
-from . import tables
 from .errors import LtbenchError, unknown
 from .record import Record
 from .schema import TableRow
@@ -79,7 +79,7 @@ def load(folder: str | Path) -> Results:
     folder = Path(folder)
     found: dict[str, Record] = {}
     refused: list[str] = []
-    for suite in records.suite_folders(folder):
+    for suite in planfile.suite_folders(folder):
         good, bad = records.read_folder(suite)
         found |= good
         refused += bad

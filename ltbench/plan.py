@@ -14,8 +14,8 @@ from .data.spec import DataSpec
 from .data.transforms import Look, look_of
 from .errors import LtbenchError
 from .method import Ref
+from .planfile import PlanFile, Row
 from .recipe import Recipe
-from .record import PlanFile, Row
 from .registry import OptionError
 from .runspec import RunSpec
 from .suite import Entry, Suite, own_recipe

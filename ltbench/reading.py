@@ -153,9 +153,9 @@ def analyze(
 
 def _row(text: str, results: Path) -> str:
     """The label of the row that a text names, as --only takes it; the text itself where there is none of that name."""
-    from . import record
+    from . import planfile
 
-    there = record.row_labels(results)
+    there = planfile.row_labels(results)
     if text in there:
         return text
     from .labels import among  # it looks methods up, which takes torch

@@ -19,7 +19,7 @@ from .reading import FormatOption, PluginOption, RunsOption, console, let_reader
 
 if TYPE_CHECKING:
     from .plan import Plan
-    from .record import PlanFile
+    from .planfile import PlanFile
     from .runspec import RunSpec
     from .state import Settings
 
@@ -161,25 +161,25 @@ def _default_jobs(device: str) -> int:
 
 def _write_plan(plan: Plan, settings: Settings) -> None:
     """results/<suite>/plan.json: all rows of the file; those of a --set beside them."""
-    from . import record as records
+    from . import planfile
     from .leases import Leases
 
     folder, new, sets = settings.results / plan.suite.name, plan.file(), plan.suite.sets
-    join = records.merged if sets else records.refreshed
+    join = planfile.merged if sets else planfile.refreshed
 
     def joined() -> PlanFile:
         try:
-            return join(records.read_plan(folder), new)
+            return join(planfile.read(folder), new)
         except LtbenchError:
             if sets and (folder / "plan.json").is_file():
                 raise
             return new  # absent, or damaged: the suite file says it all
 
     with _writing(folder):
-        if records.says(folder, joined()):
+        if planfile.says(folder, joined()):
             return
         with closing(Leases()) as leases, leases.waiting(folder):  # another runner may be adding its rows
-            records.write_plan(joined(), folder)
+            planfile.write(joined(), folder)
 
 
 def _check_room(*folders: Path) -> None:

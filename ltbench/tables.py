@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import paired, published
-from . import record as records
+from . import paired, planfile, published
 from .columns import COLUMNS
 from .data.spec import IN_FILES
 from .errors import LtbenchError, unknown
-from .record import PlanFile, Record, Row, Stretch, Volatile
+from .planfile import PlanFile, Row
+from .record import Record, Stretch, Volatile
 from .rescore import adjusted, logits_of
 from .schema import Adjusted, Status, TableRow
 from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, is_resampled, summary
@@ -72,7 +72,7 @@ def load(results: Path, options: Options = Options()) -> Leaderboard:
 def suites(results: Path, options: Options = Options()) -> Iterator[Suite]:
     """The suites of a results folder, each read once. Raises LtbenchError where it holds none."""
     reported = published.read(results)
-    for plan, found, refused in records.read_results(results):
+    for plan, found, refused in planfile.read_results(results):
         yield Suite(plan, found, refused, options, reported)
 
 

@@ -17,8 +17,9 @@ from .data.transforms import look_of
 from .errors import LtbenchError, explain
 from .keys import Identity, digest, validated
 from .method import ProblemSpec, Ref
+from .planfile import Row
 from .recipe import ADAPTER, Recipe
-from .record import Parent, Row
+from .record import Parent
 from .runspec import RunSpec
 from .scores import group_classes
 from .strict_yaml import dotted

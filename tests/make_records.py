@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from ltbench import planfile, tables, writers
 from ltbench import record as records
-from ltbench import tables, writers
-from ltbench.record import Calibration, Data, PlanFile, Record, Row, Volatile
+from ltbench.planfile import PlanFile, Row
+from ltbench.record import Calibration, Data, Record, Volatile
 
 GOLDEN = Path(__file__).parent / "golden_table"
 COUNTS = (200, 60, 5)  # one class of each group
@@ -59,7 +60,7 @@ def row(made: Sequence[Record], **changes: Any) -> Row:
 
 def write(folder: Path, rows: Iterable[Row], made: Iterable[Record], baseline: str = "ce", suite: str = "toy") -> Path:
     """folder/<suite> with a plan of these rows and these records."""
-    records.write_plan(PlanFile(suite=suite, baseline=baseline, rows=tuple(rows)), folder / suite)
+    planfile.write(PlanFile(suite=suite, baseline=baseline, rows=tuple(rows)), folder / suite)
     for record in made:
         records.write(record, folder / suite)
     return folder / suite

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from make_records import FINGERPRINTS, VOLATILE, make, row, write
 
-from ltbench.record import Calibration, Data, Epoch, Parent, PerImage, Record, Row, encode
+from ltbench.planfile import Row
+from ltbench.record import Calibration, Data, Epoch, Parent, PerImage, Record, encode
 
 RECIPE = {
     "name": "ride200", "epochs": 200, "batch_size": 128, "optimizer": "sgd", "lr": 0.1, "momentum": 0.9,

@@ -12,7 +12,8 @@ import torch
 
 from ltbench import record
 from ltbench.checkpoints import save_final
-from ltbench.record import Data, Record, Row
+from ltbench.planfile import Row
+from ltbench.record import Data, Record
 
 COUNTS = (200,) * 3 + (60,) * 3 + (5,) * 3
 TOTAL = (10,) * 9

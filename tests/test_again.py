@@ -13,7 +13,7 @@ import calls
 import pytest
 import tiny
 
-from ltbench import record
+from ltbench import planfile, record
 
 SMALL = ("data.head=3", "recipe.epochs=1")
 
@@ -24,7 +24,7 @@ def complete(few_test_images, tmp_path_factory, glyph_cache):
     folder = tmp_path_factory.mktemp("complete")
     made, where = tiny.make(folder, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(folder, glyph_cache)
     assert all(done.status == "complete" for done in tiny.carry_out(made, where).values())
-    record.write_plan(made.file(), folder / "results" / "tiny")
+    planfile.write(made.file(), folder / "results" / "tiny")
     return folder
 
 
@@ -71,7 +71,7 @@ def test_rows_of_other_values_are_added_to_the_plan_once(complete, glyph_cache, 
     finished = first.model_copy(update={"recipe": {**first.recipe, "lr": 0.05}, "key": spec.key, "label": "ce"})
     record.write(finished, folder / "results/tiny")
     assert calls.ltbench(capsys, *words(folder, glyph_cache), *more).code == 0
-    rows = record.read_plan(folder / "results/tiny").rows
+    rows = planfile.read(folder / "results/tiny").rows
     assert [row.label for row in rows].count("ce") == 2, "of two blocks"
     assert not list((folder / "results/tiny").glob("lease-*"))
     before = calls.tree(folder)
@@ -86,7 +86,7 @@ def test_rows_of_other_values_stay_when_the_file_itself_is_run_again(server, gly
     for more in ([], other, []):
         done = server.run(*plain, *more, few=True)
         assert done.returncode == 0, done.stderr
-    rows = record.read_plan(tmp_path / "results/tiny").rows
+    rows = planfile.read(tmp_path / "results/tiny").rows
     assert [(row.recipe, row.sets) for row in rows] == [("tiny", ()), ("tiny [lr=0.05]", ("recipe.lr=0.05",))]
     shown = server.run("table", tmp_path / "results", "--columns", "label,top1").stdout
     assert "recipe tiny\n" in shown and "recipe tiny [lr=0.05]\n" in shown

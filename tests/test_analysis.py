@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from test_hostile import HOSTILE
 
-from ltbench import analysis, analysis_writers, blocks, decompose, figures, plots, record
+from ltbench import analysis, analysis_writers, blocks, decompose, figures, planfile, plots, record
 from ltbench.analysis import PARTS, QUANTITIES, analyze
 from ltbench.errors import LtbenchError
 from ltbench.figures.style import NothingError
@@ -192,7 +192,7 @@ def test_seeds_on_one_training_set_are_told_from_draws(tmp_path):
 def test_failed_missing_and_foreign_runs_are_left_out_and_a_row_without_any_says_so(tmp_path):
     results = simulated.write(tmp_path, {label: simulated.METHODS[label] for label in ("ce", "ldam_drw")}, draws=4)
     folder = results / "toy"
-    plan = record.read_plan(folder)
+    plan = planfile.read(folder)
     found, _ = record.read_folder(folder)
     ce, ldam = ([found[key] for key in row.keys.values()] for row in plan.rows)
     (folder / f"{ce[0].stem}.json").unlink()
@@ -212,7 +212,7 @@ def test_failed_missing_and_foreign_runs_are_left_out_and_a_row_without_any_says
 
 def test_rows_share_the_draws_that_both_have(tmp_path):
     results = simulated.write(tmp_path, {label: simulated.METHODS[label] for label in ("ce", "ldam_drw")}, draws=4)
-    plan = record.read_plan(results / "toy")
+    plan = planfile.read(results / "toy")
     next((results / "toy").glob(f"*{plan.rows[1].keys['2'][:8]}-s2.json")).unlink()
     (block,) = analyze(results, tmp_path / "runs").blocks
     assert [row["runs"] for row in block["rows"]] == [[0, 1, 2, 3], [0, 1, 3]]

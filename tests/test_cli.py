@@ -18,7 +18,7 @@ import tiny
 import torch
 import warm
 
-from ltbench import record, suite
+from ltbench import planfile, record, suite
 
 FAULTY = '''\
 """Methods that go wrong, each in a way of its own."""
@@ -105,7 +105,7 @@ def good(server, tmp_path_factory, glyph_cache):
 def test_a_run_writes_records_and_plan_and_shows_the_leaderboard(server, good):
     assert good.done.returncode == 0, good.done.stderr
     assert set(records(good.folder / "results" / "tiny")) == {("ce", 0), ("crt", 0), ("ride(experts=2)", 0)}
-    plan = record.read_plan(good.folder / "results" / "tiny")
+    plan = planfile.read(good.folder / "results" / "tiny")
     assert [row.label for row in plan.rows] == ["ce", "crt", "ride(experts=2)"] and plan.baseline == "ce"
     for label in ("ce", "crt", "ride(experts=2)"):
         assert re.fullmatch(r"\d+\.\d", line(good.done.stdout, label)[1])

@@ -10,7 +10,7 @@ import calls
 import pytest
 import tiny
 
-from ltbench import checkpoints, record, runs, state
+from ltbench import checkpoints, planfile, record, runs, state
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.epochs=1", "recipe.batch_size=32")
@@ -139,7 +139,7 @@ def complete(tmp_path, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, "ce, ncm", *SMALL)
     spec = next(iter(made.runs.values()))
     runs.execute(spec, {}, where, lambda event: None)
-    record.write_plan(made.file(), where.record_path(spec).parent)
+    planfile.write(made.file(), where.record_path(spec).parent)
     return tmp_path
 
 

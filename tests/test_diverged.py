@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import checkpoints, record, registry, runs, state
+from ltbench import checkpoints, planfile, record, registry, runs, state
 from ltbench.trainer import Interrupted
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
@@ -108,7 +108,7 @@ def test_a_diverged_seed_is_shown_and_never_averaged(tmp_path, glyph_cache, pois
     good = runs.execute(first, {}, where, lambda event: None)
     poison(PER_EPOCH, math.nan)
     bad = runs.execute(second, {}, where, lambda event: None)
-    record.write_plan(made.file(), where.record_path(first).parent)
+    planfile.write(made.file(), where.record_path(first).parent)
     assert (good.status, bad.status) == ("complete", "diverged")
     assert not state.outstanding(made.runs, where), "it is final"
     (row,) = json.loads(calls.ltbench(capsys, "table", where.results, "--format", "json").out)

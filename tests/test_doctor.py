@@ -12,7 +12,7 @@ import make_records
 import pytest
 import torch
 
-from ltbench import checkpoints, leases, record, registry
+from ltbench import checkpoints, leases, planfile, record, registry
 from ltbench.trainer import Progress
 
 OLD = time.time() - 3600
@@ -210,8 +210,8 @@ def test_all_faults_at_once_stand_in_order_of_gravity(good, capsys):
 def test_what_is_under_way_stopped_or_to_be_run_again_is_told_and_is_no_fault(good, capsys):
     made = [make_records.make(label, status=status, reason="so it is") for label, status in FAILING]
     rows = [make_records.row([each]) for each in made]
-    before = record.read_plan(good / "results/toy")
-    record.write_plan(before.model_copy(update={"rows": (*before.rows, *rows)}), good / "results/toy")
+    before = planfile.read(good / "results/toy")
+    planfile.write(before.model_copy(update={"rows": (*before.rows, *rows)}), good / "results/toy")
     for each in made[:2]:
         record.write(each, good / "results/toy")
     for each in made[2:]:

@@ -20,8 +20,7 @@ from make_records import five, make, row, write
 from PIL import Image
 from rich_records import METHODS, drawn, suite
 
-from ltbench import blocks, figures
-from ltbench import record as records
+from ltbench import blocks, figures, planfile
 from ltbench.figures import names, style
 
 NOWHERE = Path("no-such-runs")
@@ -231,14 +230,14 @@ def test_logits_make_the_sweep_an_oracle(tmp_path):
 def test_a_row_that_a_runner_adds_meanwhile_shifts_no_runs(tmp_path, monkeypatch):
     rows, made = five()
     folder = write(tmp_path, rows[:2], made)
-    read = records.read_plan
+    read = planfile.read
 
     def read_and_added_to(folder):
         plan = read(folder)
-        records.write_plan(plan.model_copy(update={"rows": (rows[2], *rows[:2])}), folder)
+        planfile.write(plan.model_copy(update={"rows": (rows[2], *rows[:2])}), folder)
         return plan
 
-    monkeypatch.setattr(records, "read_plan", read_and_added_to)
+    monkeypatch.setattr(planfile, "read", read_and_added_to)
     (block,), _ = blocks.load(folder, NOWHERE)
     assert [(entry.label, [run.label for run in entry.runs]) for entry in block.entries] == [
         ("ce", ["ce"] * 3),

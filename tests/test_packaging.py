@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = ("torch", "torchvision", "accelerate")
 READING = (
-    "tables", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student", "record", "keys",
-    "errors", "compare", "notebook", "reading", "decompose", "analysis", "analysis_writers",
+    "tables", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student", "record",
+    "planfile", "keys", "errors", "compare", "notebook", "reading", "decompose", "analysis", "analysis_writers",
 )  # fmt: skip
 BLIND = (
     "trainer",
@@ -30,6 +30,7 @@ BLIND = (
     "jobs",
     "plan",
     "record",
+    "planfile",
     "tables",
     "columns",
     "writers",
@@ -213,14 +214,14 @@ def test_tables_read_records_only() -> None:
     assert ours(ROOT / "ltbench/scores.py") <= {"record", "student", "errors"}
     assert ours(ROOT / "ltbench/paired.py") <= {"record", "student", "errors"}
     assert ours(ROOT / "ltbench/tables.py") <= {
-        "record", "scores", "errors", "columns", "paired", "published", "rescore", "schema", "data",
+        "record", "planfile", "scores", "errors", "columns", "paired", "published", "rescore", "schema", "data",
     }  # fmt: skip
     assert ours(ROOT / "ltbench/writers.py") <= {"tables", "columns", "schema", "scores"}
-    assert ours(ROOT / "ltbench/compare.py") <= {"record", "scores", "errors", "paired", "student"}
+    assert ours(ROOT / "ltbench/compare.py") <= {"record", "planfile", "scores", "errors", "paired", "student"}
     assert ours(ROOT / "ltbench/decompose.py") <= {"student"}
     assert ours(ROOT / "ltbench/confusion.py") <= {"student"}
     assert ours(ROOT / "ltbench/analysis.py") <= {
-        "record", "scores", "rescore", "keys", "confusion", "decompose", "errors",
+        "record", "planfile", "scores", "rescore", "keys", "confusion", "decompose", "errors",
     }  # fmt: skip
     for name in READING:
         assert not roots(ROOT / f"ltbench/{name}.py") & set(HEAVY), name

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ltbench import leases, listing, plan, record, registry, running, runs, state, suite
+from ltbench import leases, listing, plan, planfile, record, registry, running, runs, state, suite
 from ltbench.errors import LtbenchError
 from ltbench.runspec import RunSpec
 
@@ -463,12 +463,12 @@ def test_two_runners_that_begin_in_a_fresh_folder_keep_each_others_rows(tmp_path
 
     def late(self, folder):
         if not written:
-            written.append(record.write_plan(other.file(), folder))  # after ours was found absent
+            written.append(planfile.write(other.file(), folder))  # after ours was found absent
         return real(self, folder)
 
     monkeypatch.setattr(leases.Leases, "waiting", late)
     running._write_plan(one, where)
-    assert {row.recipe for row in record.read_plan(where.results / "tiny").rows} == {
+    assert {row.recipe for row in planfile.read(where.results / "tiny").rows} == {
         "tiny [epochs=3]",
         "tiny [epochs=4]",
     }

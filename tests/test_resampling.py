@@ -11,7 +11,7 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench import listing, plan, record, suite, tables
+from ltbench import listing, plan, planfile, record, suite, tables
 from ltbench.data import dataset, pack
 from ltbench.data.dataset import cut, open_dataset
 from ltbench.data.source import Source
@@ -201,7 +201,7 @@ def test_a_run_on_each_draw_is_recorded_and_n_counts_draws(few_test_images, tmp_
     where = tiny.settings(tmp_path, glyph_cache)
     tiny.carry_out(drawn, where)
     folder = where.results / "tiny"
-    record.write_plan(drawn.file(), folder)
+    planfile.write(drawn.file(), folder)
     found, refused = record.read_folder(folder)
     assert not refused
     assert {(r.data.name, r.seed) for r in found.values()} == {

@@ -19,7 +19,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import checkpoints, record, strict_yaml, suite
+from ltbench import checkpoints, planfile, record, strict_yaml, suite
 from ltbench.data import cifar, glyphs
 from ltbench.errors import LtbenchError
 from ltbench.trainer import Progress
@@ -235,8 +235,8 @@ def test_no_record_or_plan_leads_elsewhere(tmp_path, capsys, changes):
     folder, made = tmp_path / "one" / "two", make_records.make()
     inner = make_records.write(folder, [make_records.row([made], keys={"0": ELSEWHERE, "1": made.key})], [made])
     sealed(make_records.make("bbn"), inner, "bbn-00000000-s0.json", **changes)
-    plan = record.read_plan(inner)
-    record.write_plan(plan.model_copy(update={"suite": ELSEWHERE, "baseline": ELSEWHERE}), inner)
+    plan = planfile.read(inner)
+    planfile.write(plan.model_copy(update={"suite": ELSEWHERE, "baseline": ELSEWHERE}), inner)
     before = calls.tree(tmp_path)
     for words in (
         ["table", folder],

@@ -1,0 +1,108 @@
+"""plan.json: what a suite asks for, so that what is missing shows; the folders of results, each of which has one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from . import record as records
+from .atomic import write_atomically
+from .errors import LtbenchError
+from .record import SCHEMA, Record
+
+
+class Row(BaseModel, frozen=True, extra="forbid"):
+    """A row that a suite asks for: one method on one data set and backbone, over seeds."""
+
+    label: str
+    method: str
+    data: str
+    backbone: str
+    recipe: str  # the suite recipe's name, with what --set has changed in it
+    block: str  # hash of data fingerprints, backbone and suite recipe: rows of one block may be compared
+    keys: dict[str, str]  # seed -> key
+    skip: str = ""  # the reason why this row does not run
+    sets: tuple[str, ...] = ()  # the --set values that it was asked for with
+
+
+class PlanFile(BaseModel, frozen=True, extra="forbid"):
+    """What a suite file asks for, whatever was picked with --only and --seeds."""
+
+    schema_version: int = SCHEMA
+    suite: str
+    baseline: str
+    rows: tuple[Row, ...]
+
+
+def write(plan: PlanFile, folder: Path) -> None:
+    """Write folder/plan.json, unless it says so already."""
+    if not says(folder, plan):
+        write_atomically(folder / "plan.json", _text(plan))
+
+
+def says(folder: Path, plan: PlanFile) -> bool:
+    """Whether folder/plan.json is that plan's, to the byte."""
+    path = folder / "plan.json"
+    return path.is_file() and path.read_bytes() == _text(plan).encode()
+
+
+def _text(plan: PlanFile) -> str:
+    return json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def read(folder: Path) -> PlanFile:
+    """folder/plan.json. Raises LtbenchError where it is absent or damaged."""
+    path = folder / "plan.json"
+    try:
+        return PlanFile.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise LtbenchError(f"{path}: absent; `ltbench run` writes it") from None
+    except ValueError as error:  # not UTF-8, or not a plan
+        raise LtbenchError(f"{path}: not a plan: {str(error).splitlines()[0]}") from None
+
+
+def suite_folders(results: Path) -> list[Path]:
+    """The folders below results (or results itself) that hold a plan. Raises LtbenchError where there is none."""
+    if (results / "plan.json").is_file():
+        return [results]
+    found = sorted(path.parent for path in results.glob("*/plan.json")) if results.is_dir() else []
+    if not found:
+        raise LtbenchError(f"{results}: no results here (no plan.json in it or in a folder below)")
+    return found
+
+
+def read_results(results: Path) -> Iterator[tuple[PlanFile, dict[str, Record], list[str]]]:
+    """(plan, records by key, what was refused and why) of each suite. Raises LtbenchError where one lacks its plan."""
+    for folder in suite_folders(results):
+        yield read(folder), *records.read_folder(folder)
+
+
+def row_labels(results: Path) -> dict[str, None]:
+    """The labels of all rows of a results folder. Raises LtbenchError where it holds no plan, or a damaged one."""
+    return dict.fromkeys(row.label for folder in suite_folders(results) for row in read(folder).rows)
+
+
+def merged(old: PlanFile, new: PlanFile) -> PlanFile:
+    """The rows of both; a row that stands in both has the seeds of both. new: of a --set."""
+    rows = {(row.block, row.label): row for row in old.rows}
+    for row in new.rows:
+        rows[row.block, row.label] = _joined(rows.get((row.block, row.label)), row)
+    return new.model_copy(update={"rows": tuple(rows.values()), "baseline": old.baseline})
+
+
+def refreshed(old: PlanFile, new: PlanFile) -> PlanFile:
+    """The rows of a suite file as it is now, new, with what only a --set asks for: seeds of theirs, and other rows."""
+    kept = {(row.block, row.label): row for row in old.rows if row.sets}
+    rows = [_joined(kept.pop((row.block, row.label), None), row) for row in new.rows]
+    return new.model_copy(update={"rows": (*rows, *kept.values())})
+
+
+def _joined(old: Row | None, new: Row) -> Row:
+    """A row with the seeds that it had before; not those of older code, as a seed in common tells."""
+    shared = old.keys.keys() & new.keys.keys() if old else ()
+    if old is None or old.keys.keys() <= new.keys.keys() or any(old.keys[seed] != new.keys[seed] for seed in shared):
+        return new
+    return new.model_copy(update={"keys": {**old.keys, **new.keys}, "sets": new.sets or old.sets})

@@ -1,0 +1,108 @@
+"""plan.json beside the records, and the folders that have one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import make_records
+import pytest
+
+from ltbench import planfile
+from ltbench.errors import LtbenchError
+
+
+def plan_of(*rows: planfile.Row, baseline: str = "ce") -> planfile.PlanFile:
+    return planfile.PlanFile(suite="toy", baseline=baseline, rows=rows)
+
+
+def test_a_plan_comes_back_and_is_not_touched_where_it_says_so_already(tmp_path):
+    rows, _ = make_records.five()
+    plan = plan_of(*rows)
+    planfile.write(plan, tmp_path)
+    path = tmp_path / "plan.json"
+    assert planfile.read(tmp_path) == plan
+    before = path.stat().st_mtime_ns, path.stat().st_ino
+    planfile.write(plan, tmp_path)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+    planfile.write(plan_of(rows[0]), tmp_path)
+    assert planfile.read(tmp_path).rows == (rows[0],)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"suite": "toy"}', '{"suite": "s", "baseline": "b", "rows": [], "x": 1}']
+)
+def test_a_damaged_plan_is_named(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(LtbenchError, match=r"plan\.json: not a plan"):
+        planfile.read(tmp_path)
+
+
+def test_an_absent_plan_says_who_writes_it(tmp_path):
+    with pytest.raises(LtbenchError, match="absent; `ltbench run` writes it"):
+        planfile.read(tmp_path)
+
+
+def test_rows_are_merged_by_what_they_are():
+    ce, more_seeds = make_records.make("ce", 0), make_records.make("ce", 1)
+    first, again = make_records.row([ce]), make_records.row([more_seeds])
+    elsewhere = make_records.row([make_records.make("ce", 0, recipe={"epochs": 9})], block="c" * 64)
+    ride = make_records.row([make_records.make("ride(experts=3)")])
+    merged = planfile.merged(plan_of(first, ride), plan_of(again, elsewhere, baseline="ride(experts=3)"))
+    assert merged.rows == (
+        first.model_copy(update={"keys": {"0": ce.key, "1": more_seeds.key}}),
+        ride,
+        elsewhere,
+    )
+    assert merged.baseline == "ce", "--set is no new baseline"
+    assert planfile.merged(merged, plan_of(again)) == merged, "merging twice changes nothing"
+
+
+def test_a_newer_key_of_a_seed_takes_the_place_of_the_older():
+    old, new = make_records.make("ce", 0), make_records.make("ce", 0, version=2)
+    assert old.key != new.key
+    merged = planfile.merged(plan_of(make_records.row([old])), plan_of(make_records.row([new])))
+    assert [row.keys for row in merged.rows] == [{"0": new.key}]
+
+
+def test_the_file_s_rows_are_its_own_and_those_of_a_set_stay():
+    ce, ride = make_records.row([make_records.make("ce")]), make_records.row([make_records.make("ride(experts=3)")])
+    nine = make_records.make("ce", recipe={"epochs": 9})
+    longer = make_records.row([nine], block="c" * 64, sets=("recipe.epochs=9",))
+    extra = make_records.row([make_records.make("bbn")], sets=("methods=[bbn]",))
+    old = plan_of(ride, longer, extra)
+    assert planfile.refreshed(old, plan_of(ce)).rows == (ce, longer, extra), "the file no longer asks for ride"
+    asked = extra.model_copy(update={"sets": ()})
+    new = planfile.refreshed(old, plan_of(asked, ce, baseline="bbn"))
+    assert (new.rows, new.baseline) == ((asked, ce, longer), "bbn"), "now the file asks for bbn itself"
+    assert planfile.refreshed(new, plan_of(asked, ce, baseline="bbn")) == new
+
+
+def test_the_seeds_of_a_set_outlast_a_plain_run():
+    """--set seeds=[0,1,2] adds seeds to the file's own row; the plain suite, run again, once made it one of n = 1."""
+    three = [make_records.make("ce", seed) for seed in range(3)]
+    plain, asked = make_records.row(three[:1]), make_records.row(three, sets=("seeds=[0,1,2]",))
+    with_set = planfile.merged(plan_of(plain), plan_of(asked))
+    again = planfile.refreshed(with_set, plan_of(plain))
+    assert [list(row.keys) for row in again.rows] == [["0", "1", "2"]]
+    assert planfile.refreshed(again, plan_of(plain)) == again, "and the next time too"
+    newer = make_records.row([make_records.make("ce", 0, version=2)])
+    assert planfile.refreshed(again, plan_of(newer)).rows == (newer,), "two versions of a method are not one row"
+
+
+def test_folders_with_a_plan_are_found_in_order(tmp_path):
+    for name in ("b", "a"):
+        make_records.write(tmp_path, *make_records.five(), suite=name)
+    (tmp_path / "c").mkdir()
+    assert planfile.suite_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert planfile.suite_folders(tmp_path / "b") == [tmp_path / "b"]
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "a file"])
+def test_where_no_results_are_it_says_so(tmp_path, kind):
+    folder: Path = tmp_path / "results"
+    if kind == "empty":
+        folder.mkdir()
+    if kind == "a file":
+        folder.write_text("")
+    with pytest.raises(LtbenchError, match="results: no results here"):
+        planfile.suite_folders(folder)
