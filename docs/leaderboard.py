@@ -18,7 +18,7 @@ from ltbench.writers import render
 HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
 FULL, SHORT = RESULTS / "cifar100_lt", RESULTS / "cifar100_lt_short"
-COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "alone", "params", "macs", "macs_used")
+COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "alone", "macs", "macs_used")
 RIDE, INDIVIDUAL = "ride(experts=3)", "ride(experts=3, diversity=0)"
 PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "ce", "all of RIDE"),

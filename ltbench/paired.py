@@ -2,9 +2,10 @@
 
 Several seeds: runs and test images are crossed (each run of either row sees each image), so the difference of two rows
 varies with both. Its variance is that of the two-way random model of Dorfman, Berbaum and Metz (1992), as is usual
-where several readers judge the same cases, with the degrees of freedom of Hillis (2007), rounded down. One seed: only
-the images vary, and McNemar's test asks whether those that just one of the two gets right are split evenly (mid-p, as
-Fagerland et al. 2013 advise). No p is corrected for the number of rows.
+where several readers judge the same cases, with the degrees of freedom of Hillis (2007), rounded down; but it is never
+less than what the images alone make of it: seeds that agree by chance are no reason to trust the images more. One
+seed: only the images vary, and McNemar's test asks whether those that just one of the two gets right are split evenly
+(mid-p, as Fagerland et al. 2013 advise). No p is corrected for the number of rows.
 """
 
 from __future__ import annotations
@@ -82,10 +83,10 @@ def crossed_variance(values: np.ndarray) -> tuple[float, float, int]:
     between_images = float((by_image**2).sum()) / seeds - values.size * mean**2
     rest = total - values.size * mean**2 - between_seeds - between_images
     ms_seed, ms_image = max(between_seeds, 0.0) / (seeds - 1), between_images / (images - 1)
-    noise = ms_seed + max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0)
-    freedom = noise**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > 1e-12 else MOST
+    both = ms_seed + max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0)
+    freedom = both**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > 1e-12 else MOST
     # 7 may come out as 6.999...
-    return mean, noise / values.size, max(1, min(int(freedom + 1e-9), MOST))
+    return mean, max(both, ms_image) / values.size, max(1, min(int(freedom + 1e-9), MOST))
 
 
 def over_seeds(differences: Sequence[float]) -> float | None:
