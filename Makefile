@@ -3,7 +3,7 @@
 # make test-nightly the long campaigns: kills, signals, fuzzing; LTBENCH_KILLS, LTBENCH_SIGNALS, LTBENCH_FUZZ set how long
 # make mutants      seeded faults, each of which the tests must notice
 # make check        lint, format, types
-# make leaderboard  the table in README.md, from the committed records
+# make leaderboard  the tables and the picture in README.md and docs/, from the committed records
 # make schema       docs/*.schema.json, from the types
 #
 # All of it lives in .venv. PYTHON=... chooses another interpreter than the first that is new enough.

@@ -4,8 +4,8 @@
 # The tests that need CUDA, throughput, then the rows of cifar100_lt, those of RIDE's gain first. OUT gets logs, records
 # and runs. What is done is not done again, what was stopped goes on: call it until it says that all is done, on another
 # machine with a copy of OUT. It wants ltbench installed, and pytest. DEVICE=cpu SUITE=quick tries the script itself.
-# PRECISION=bf16 is three times as fast. JOBS on one GPU take turns, unless NVIDIA's MPS runs: MPS=1 JOBS=6 starts one of our
-# own for the rows, and is almost twice as fast again.
+# PRECISION=bf16 is three times as fast. JOBS on one GPU take turns, unless NVIDIA's MPS runs: MPS=1 JOBS=6 starts one of
+# our own for the rows, and is almost twice as fast again.
 set -uo pipefail
 [ $# -eq 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$(realpath -m "$1") out=$(realpath -m "$2") end=$((SECONDS + $3))
@@ -30,7 +30,7 @@ step() {
 
 train() {
     "$python" -m ltbench run "$suite" --data "$data" --results "$out/results" --runs "$out/runs" --device "$device" \
-        --precision "${PRECISION:-fp32}" --jobs "${JOBS:-1}" --checkpoint 20 "$@"
+        ${PRECISION:+--precision "$PRECISION"} ${JOBS:+--jobs "$JOBS"} --checkpoint 20 "$@"
 }
 export -f train
 export python suite data out device
@@ -41,8 +41,9 @@ step throughput "$python" throughput.py --device "$device" --windows 4
 [ "$device" = cpu ] || step kernels "$python" kernels.py
 if [ "${MPS:-}" = 1 ]; then
     mps=$(mktemp -d)
+    trap 'echo quit | timeout 10 nvidia-cuda-mps-control; rm -r "$mps"' EXIT
     export CUDA_MPS_PIPE_DIRECTORY=$mps CUDA_MPS_LOG_DIRECTORY=$mps
-    nvidia-cuda-mps-control -d && trap 'echo quit | nvidia-cuda-mps-control; rm -r "$mps"' EXIT
+    nvidia-cuda-mps-control -d || { echo "MPS=1: nvidia-cuda-mps-control did not start" >&2; exit 2; }
 fi
 step gain bash -c 'train --only ce --only ldam_drw --only "ride(experts=3)"'
 step rows bash -c train

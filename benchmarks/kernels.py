@@ -7,6 +7,7 @@ convolutions alone take says how fast the step could be at most with these kerne
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from collections.abc import Iterable
@@ -16,9 +17,9 @@ import pace
 
 WARM, STEPS = 40, 20
 KINDS = (  # the first whose pattern a kernel's name matches
-    ("convolutions", r"[dwf]grad|fprop|conv"),
+    ("copies and casts", r"copy|[Mm]emcpy|convertTensor"),
+    ("convolutions", r"[dw]grad|fprop|conv"),
     ("batch norm", r"batch_norm"),
-    ("copies and casts", r"copy"),
     ("all else", r""),
 )
 
@@ -72,15 +73,8 @@ def kernels(label: str, precision: str) -> list[Kernel]:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from ltbench import graph, machine
-    from ltbench.recipe import Recipe
     from ltbench.trainer import Fit, Interrupted
 
-    accelerator = machine.make_accelerator("cuda", precision)
-    data = pace.images().to(accelerator.device)
-    method = pace.build(label, data.counts.cpu()).to(accelerator.device).to(memory_format=torch.channels_last)
-    for parent in method.parents.values():
-        parent.to(accelerator.device).to(memory_format=torch.channels_last)
     profiler = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
 
     def after_step(fit: Fit) -> None:
@@ -92,13 +86,10 @@ def kernels(label: str, precision: str) -> list[Kernel]:
             profiler.stop()
             raise Interrupted
 
-    try:
-        recipe = Recipe(epochs=10**6, batch_size=pace.BATCH)
-        Fit(
-            method, recipe, data, accelerator, 0, tape=graph.make_tape(accelerator), note=print, after_step=after_step
-        ).run()
-    except Interrupted:
-        pass
+    fit = pace.training(pace.Loop(label, label, precision=precision, device="cuda"))
+    fit.after_step = after_step
+    with contextlib.suppress(Interrupted):
+        fit.run()
     on_gpu = [e for e in profiler.key_averages() if e.device_type == torch.autograd.DeviceType.CUDA]
     return [Kernel(e.key, e.self_device_time_total / STEPS, e.count / STEPS) for e in on_gpu]
 

@@ -131,6 +131,14 @@ class _Window:
 
 def _ours(loop: Loop, window: _Window) -> None:
     """ltbench's own trainer, for as long as it is asked."""
+    fit = training(loop)
+    each = len(fit.method.streams()) * BATCH  # an epoch's short last batch is one in 85
+    fit.after_step = lambda fit: window.step(each)
+    fit.run()
+
+
+def training(loop: Loop) -> Any:
+    """ltbench's Fit of that loop, without an end."""
     import torch
 
     from ltbench import graph, machine
@@ -145,10 +153,7 @@ def _ours(loop: Loop, window: _Window) -> None:
     for parent in method.parents.values():
         parent.to(accelerator.device).to(memory_format=torch.channels_last)
     tape = graph.make_tape(accelerator) if loop.graph else None
-    streams = len(method.streams())
-    fit = Fit(method, Recipe(epochs=10**6, batch_size=BATCH), data, accelerator, 0, tape=tape, note=print)
-    fit.after_step = lambda fit: window.step(streams * BATCH)  # an epoch's short last batch is one in 85
-    fit.run()
+    return Fit(method, Recipe(epochs=10**6, batch_size=BATCH), data, accelerator, 0, tape=tape, note=print)
 
 
 def _conventional(loop: Loop, window: _Window) -> None:
@@ -212,8 +217,8 @@ def training_flops(label: str) -> float:
     return counter.get_total_flops() / 2
 
 
-def convolution_rate(device: str, precision: str, threads: int = 1, seconds: float = 2.0) -> float:
-    """FLOP/s of forward and backward of 3x3 convolutions alone, in ResNet-32's three shapes, channels last."""
+def convolution_rate(precision: str, threads: int = 1, seconds: float = 2.0) -> float:
+    """FLOP/s of a CPU in forward and backward of 3x3 convolutions alone, in ResNet-32's three shapes, channels last."""
     import torch
     from torch import nn
 
@@ -225,8 +230,8 @@ def convolution_rate(device: str, precision: str, threads: int = 1, seconds: flo
         x = torch.randn(BATCH, channels, size, size)
         layers.append(
             (
-                layer.to(device, dtype).to(memory_format=torch.channels_last),
-                x.to(device, dtype).to(memory_format=torch.channels_last).requires_grad_(),
+                layer.to(dtype).to(memory_format=torch.channels_last),
+                x.to(dtype).to(memory_format=torch.channels_last).requires_grad_(),
                 2 * 3 * BATCH * size * size * channels * channels * 9,
             )
         )
@@ -238,12 +243,9 @@ def convolution_rate(device: str, precision: str, threads: int = 1, seconds: flo
         return sum(flops for _, _, flops in layers)
 
     once()
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
     begun, done = time.perf_counter(), 0.0
     while time.perf_counter() - begun < seconds:
         done += once()
-        wait()
     return done / (time.perf_counter() - begun)
 
 

@@ -47,7 +47,7 @@ def on_a_cpu(windows: int, steps: int) -> None:
     precisions = ["fp32", *(["bf16"] if has_bf16("cpu") else [])]
     if "bf16" not in precisions:
         print("This CPU has no bf16 arithmetic: bf16 would be emulated, and is left out.")
-    limits = {precision: convolution_rate("cpu", precision) for precision in precisions}
+    limits = {precision: convolution_rate(precision) for precision in precisions}
     for method in METHODS:
         print(f"\n{method}: one thread each")
         usual = Loop("conventional, fp32", method, conventional=True)
@@ -121,7 +121,7 @@ def _utilisation(found: list[float], wanted: bool) -> Iterator[None]:
 
 
 def of_limit(found: float, method: str, limit: float, precision: str) -> None:
-    """Print which share of the device's own convolution rate the loop reached."""
+    """Print which share of this CPU's own convolution rate the loop reached."""
     reached = found * training_flops(method)
     print(f"  {reached / limit:.0%} of the {limit / 1e9:.0f} GFLOP/s that convolutions alone reach here ({precision})")
 

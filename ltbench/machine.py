@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -12,7 +13,6 @@ import resource
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import PackagePath
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,17 +128,22 @@ def _of_installation() -> tuple[str, bool] | None:
     """From direct_url.json and RECORD, which hold the commit and every file's SHA-256 (PEP 610, PEP 376)."""
     from importlib.metadata import distribution
 
-    package = distribution("ltbench")
+    package, here = distribution("ltbench"), Path(__file__).resolve().parent
+    if Path(str(package.locate_file("ltbench"))).resolve() != here:  # an installation beside the code that runs
+        return None
     noted = json.loads(package.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
-    code = [file for file in package.files or () if file.parts[0] == "ltbench"]  # `pip install --target` moves commands
-    return (noted, all(map(_unchanged, code))) if noted else None
+    if not noted:
+        return None
+    lines = csv.reader((package.read_text("RECORD") or "").splitlines())
+    recorded = {name: digest for name, digest, *_ in lines if name.startswith("ltbench/") and not _compiled(name)}
+    files = [path for path in here.rglob("*") if path.is_file() and not _compiled(path.name)]
+    return noted, recorded == {path.relative_to(here.parent).as_posix(): _digest(path) for path in files}
 
 
-def _unchanged(file: PackagePath) -> bool:
-    if file.hash is None:  # compiled by pip
-        return True
-    try:
-        found = hashlib.new(file.hash.mode, Path(str(file.locate())).read_bytes()).digest()
-    except OSError:
-        return False
-    return base64.urlsafe_b64encode(found).rstrip(b"=").decode() == file.hash.value
+def _compiled(name: str) -> bool:
+    return name.endswith(".pyc")
+
+
+def _digest(path: Path) -> str:
+    """As RECORD has it."""
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()

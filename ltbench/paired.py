@@ -83,10 +83,10 @@ def crossed_variance(values: np.ndarray) -> tuple[float, float, int]:
     between_images = float((by_image**2).sum()) / seeds - values.size * mean**2
     rest = total - values.size * mean**2 - between_seeds - between_images
     ms_seed, ms_image = max(between_seeds, 0.0) / (seeds - 1), between_images / (images - 1)
-    both = ms_seed + max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0)
-    freedom = both**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > 1e-12 else MOST
+    noise = max(ms_seed + max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0), ms_image)
+    freedom = noise**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > 1e-12 else MOST
     # 7 may come out as 6.999...
-    return mean, max(both, ms_image) / values.size, max(1, min(int(freedom + 1e-9), MOST))
+    return mean, noise / values.size, max(1, min(int(freedom + 1e-9), MOST))
 
 
 def over_seeds(differences: Sequence[float]) -> float | None:

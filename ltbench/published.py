@@ -83,11 +83,11 @@ def beside(
     seed, or nothing measured.
     """
     found: Sequence[Entry] = [e for e in entries if (e.data, e.backbone, e.label) == (data, backbone, label)]
-    named = re.sub(r" \[precision=\w+\]$", "", recipe)
-    entry = next((e for e in found if e.recipe == named), found[0] if found else None)
+    names = {recipe, re.sub(r" \[precision=\w+\]$", "", recipe)}
+    entry = next((e for e in found if e.recipe in names), found[0] if found else None)
     if entry is None:
         return None
-    same = entry.recipe == named
+    same = entry.recipe in names
     mean, half = top1["mean"], top1["ci95"]
     differs = None
     if same and mean is not None and half is not None:

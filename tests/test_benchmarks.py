@@ -42,7 +42,7 @@ def test_a_convolution_rate_is_a_rate():
 
     threads = torch.get_num_threads()
     try:
-        slow = pace.convolution_rate("cpu", "fp32", seconds=0.2)
+        slow = pace.convolution_rate("fp32", seconds=0.2)
     finally:
         torch.set_num_threads(threads)
     assert 1e8 < slow < 1e13
@@ -65,8 +65,8 @@ def test_two_loops_take_turns():
 def test_a_loop_that_dies_is_not_waited_for():
     import pace
 
-    with pytest.raises(EOFError):
-        pace.Process(pace.Loop("dies", "no_such_method")).__enter__()
+    with pace.Process(pace.Loop("dies", "no_such_method")) as dies, pytest.raises(EOFError):
+        dies.wait()
 
 
 @pytest.mark.slow
@@ -158,9 +158,9 @@ def test_kernels_are_summed_by_what_they_do():
     ]
     sums = kernels.lines(found, top=1)
     assert [line.split(" x ")[1] for line in sums[:5]] == [
-        "all kernels of a step", "convolutions: 60 %", "batch norm: 25 %", "copies and casts: 5 %", "all else: 10 %",
+        "all kernels of a step", "copies and casts: 15 %", "convolutions: 50 %", "batch norm: 25 %", "all else: 10 %",
     ]  # fmt: skip
-    assert sums[1].split() == ["600.0", "us", "41.0", "x", "convolutions:", "60", "%"]
+    assert sums[2].split() == ["500.0", "us", "21.0", "x", "convolutions:", "50", "%"]
     assert sums[-1].endswith("sm80_xmma_wgrad_implicit_gemm_indexed_bf16bf16")
 
 

@@ -51,17 +51,17 @@ def test_this_processor_has_a_name():
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """ltbench as pip leaves it after `pip install git+URL`: the folder, and what machine.commit() says of it."""
-    files = {"ltbench/__init__.py": "", "ltbench-0.1.0.dist-info/METADATA": "Name: ltbench\nVersion: 0.1.0\n"}
+    """ltbench as pip leaves it after `pip install git+URL`: the folder in which machine.py runs."""
+    files = {"ltbench/__init__.py": "", "ltbench/machine.py": "here", "ltbench/suites/quick.yaml": "data: {}"}
     noted = {"url": "https://host/ltbench", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}
-    files["ltbench-0.1.0.dist-info/direct_url.json"] = json.dumps(noted)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    lines = [f"{name},sha256={sha256(text)},{len(text)}" for name, text in files.items()]
-    record = tmp_path / "ltbench-0.1.0.dist-info/RECORD"
+    lines = [f"{name},{sha256(text)},{len(text)}" for name, text in files.items()]
     lines += ["../../bin/ltbench,sha256=abc,1", "ltbench/__pycache__/__init__.pyc,,"]  # moved by pip; made by pip
-    record.write_text("\n".join([*lines, "ltbench-0.1.0.dist-info/RECORD,,"]))
+    files["ltbench-0.1.0.dist-info/METADATA"] = "Name: ltbench\nVersion: 0.1.0\n"
+    files["ltbench-0.1.0.dist-info/direct_url.json"] = json.dumps(noted)
+    files["ltbench-0.1.0.dist-info/RECORD"] = "\n".join(lines)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
     found = next(iter(importlib.metadata.distributions(name="ltbench", path=[str(tmp_path)])))
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: found)
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "ltbench" / "machine.py"))
@@ -69,20 +69,35 @@ def installed(tmp_path, monkeypatch):
 
 
 def sha256(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 def test_an_installation_from_a_repository_knows_its_commit(installed):
+    (installed / "ltbench" / "__pycache__").mkdir()
+    (installed / "ltbench" / "__pycache__" / "machine.pyc").write_text("compiled since")
     assert machine.commit.__wrapped__() == ("abc123", True)
 
 
-@pytest.mark.parametrize("change", ["edited", "missing"])
-def test_an_installation_that_was_edited_is_not_clean(installed, change):
-    file = installed / "ltbench" / "__init__.py"
-    file.write_text("edited = True") if change == "edited" else file.unlink()
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda top: (top / "ltbench" / "__init__.py").write_text("edited = True"),
+        lambda top: (top / "ltbench" / "__init__.py").unlink(),
+        lambda top: (top / "ltbench" / "added.py").write_text(""),
+        lambda top: (top / "ltbench-0.1.0.dist-info" / "RECORD").unlink(),
+    ],
+    ids=["edited", "missing", "added", "no RECORD"],
+)
+def test_an_installation_that_was_changed_is_not_clean(installed, change):
+    change(installed)
     assert machine.commit.__wrapped__() == ("abc123", False)
 
 
 def test_an_installation_from_an_index_knows_none(installed):
     (installed / "ltbench-0.1.0.dist-info" / "direct_url.json").unlink()
+    assert machine.commit.__wrapped__() == ("", False)
+
+
+def test_an_installation_beside_the_code_that_runs_says_nothing_of_it(installed, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "copy" / "ltbench" / "machine.py"))
     assert machine.commit.__wrapped__() == ("", False)

@@ -39,11 +39,9 @@ def by_definition(values: np.ndarray) -> tuple[float, float]:
     ms_image = seeds * sum((c - mean) ** 2 for c in columns) / (images - 1)
     rest = values - rows[:, None] - columns[None, :] + mean
     ms_rest = (rest**2).sum() / ((seeds - 1) * (images - 1))
-    both = ms_seed + max(ms_image - ms_rest, 0)
-    freedom = min(math.floor(both**2 / max(ms_seed**2 / (seeds - 1), 1e-30)), paired.MOST)
-    noise = max(
-        both, columns.var(ddof=1) * seeds
-    )  # of the images' means over seeds, as if the seeds were all there are
+    # never below the variance of the images' means over seeds, as if these seeds were all there are
+    noise = max(ms_seed + max(ms_image - ms_rest, 0), columns.var(ddof=1) * seeds)
+    freedom = min(math.floor(noise**2 / max(ms_seed**2 / (seeds - 1), 1e-30)), paired.MOST)
     return mean, 2 * stats.t.sf(abs(mean) / math.sqrt(noise / values.size), freedom)
 
 
