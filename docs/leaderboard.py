@@ -20,6 +20,7 @@ RESULTS = HERE / "results"
 FULL, SHORT = RESULTS / "cifar100_lt", RESULTS / "cifar100_lt_short"
 COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "alone", "macs", "macs_used")
 RIDE, INDIVIDUAL = "ride(experts=3)", "ride(experts=3, diversity=0)"
+HEADLINE = "ride_ea(base=ride_distill(experts=3))"
 PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "ce", "all of RIDE"),
     (RIDE, "ldam_drw", "RIDE over its base loss on one full network"),
@@ -40,6 +41,8 @@ PAIRS = (  # A, B, what the difference between them shows
     ),
     ("ride_ea", RIDE, "routing"),
     ("ride_distill(experts=3)", RIDE, "distillation from six experts"),
+    (HEADLINE, "ride_distill(experts=3)", "routing, after distillation"),
+    (HEADLINE, "ce", "RIDE as its paper reports it: distilled and routed"),
     ("ensemble(size=3)", "ce", "three whole networks of cross-entropy over one"),
     ("ride(experts=3, loss=ce)", "ensemble(size=3)", "three cosine experts of cross-entropy over those three networks"),
     (RIDE, "ensemble(size=3)", "RIDE over three whole networks of cross-entropy"),
@@ -62,7 +65,11 @@ def leaderboard(folder: Path, *more: str) -> str:
     ran = [row for row in board.rows if row["n"]]
     table = render(replace(board, rows=ran), "md", options)
     left = len(board.rows) - len(ran)
-    return f"{table}\n{left} rows of the suite have not run yet; `ltbench table results` shows all." if left else table
+    return (
+        f"{table}\nRows of the suite that have not run yet: {left}; `ltbench table results` shows all."
+        if left
+        else table
+    )
 
 
 def comparisons(folder: Path) -> str:
