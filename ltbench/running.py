@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .state import Settings
 
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", metavar="fp32|bf16", help="As --set recipe.precision=...")
+]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds.")]
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Records go to DIR/<suite>/.")]
 
@@ -40,7 +43,7 @@ def run(
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")] = "auto",
-    precision: Annotated[str | None, typer.Option(metavar="fp32|bf16", help="As --set recipe.precision=...")] = None,
+    precision: PrecisionOption = None,
     checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every step.")] = 60.0,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read image files beside each run; changes no number.")
@@ -54,8 +57,7 @@ def run(
     ] = False,
 ) -> None:
     """Carry out what a suite asks for and is not done yet; the same command continues after a kill."""
-    sets = [*(sets or []), *([f"recipe.precision={precision}"] if precision else [])]
-    plan, folder = _plan(suite, sets, plugin, data)
+    plan, folder = _plan(suite, sets, precision, plugin, data)
     asked = plan.asked(only or [], _seed_list(seeds))
     chosen = plan.chosen(asked)
     from . import jobs as pool
@@ -102,6 +104,7 @@ def plan_command(
     results: ResultsOption = Path("results"),
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
+    precision: PrecisionOption = None,
     only: OnlyOption = None,
     seeds: SeedsOption = None,
     sets: SetOption = None,
@@ -109,7 +112,7 @@ def plan_command(
     format: FormatOption = "text",
 ) -> None:
     """The runs of a suite, why each is there, whether it is done, and its estimated cost."""
-    plan, folder = _plan(suite, sets or [], plugin, data)
+    plan, folder = _plan(suite, sets, precision, plugin, data)
     from . import state
 
     asked = plan.asked(only or [], _seed_list(seeds))
@@ -120,10 +123,13 @@ def plan_command(
 # What they share
 
 
-def _plan(suite: str, sets: list[str], plugins: list[str] | None, data: str | None) -> tuple[Plan, Path]:
+def _plan(
+    suite: str, sets: list[str] | None, precision: str | None, plugins: list[str] | None, data: str | None
+) -> tuple[Plan, Path]:
     from .suite import read
 
-    parsed = read(suite, sets)  # before torch: YAML and top-level errors answer at once
+    changed = [*(sets or []), *([f"recipe.precision={precision}"] if precision else [])]
+    parsed = read(suite, changed)  # before torch: YAML and top-level errors answer at once
     load_plugins(plugins)
     from . import plan
     from .data.spec import data_folder

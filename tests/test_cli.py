@@ -340,6 +340,14 @@ def test_a_mistake_in_an_option_of_run(server, tmp_path, glyph_cache, words, mes
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+def test_plan_takes_the_precision_that_run_takes(server, tmp_path, glyph_cache):
+    tiny.write(tmp_path, "ce")
+    words = ("plan", "tiny.yaml", "--data", glyph_cache, "--format", "json")
+    changes = ([], ["--precision", "bf16"], ["--set", "recipe.precision=bf16"])
+    plain, asked, changed = (json.loads(server.run(*words, *more, cwd=tmp_path).stdout) for more in changes)
+    assert asked == changed and asked[0]["run"] != plain[0]["run"]
+
+
 @pytest.mark.parametrize(
     "words", [["run"], ["run", "x.yaml", "--jobs", "0"], ["tabel"], ["table", "x", "--frmat", "md"]]
 )
@@ -361,7 +369,7 @@ def test_help_names_every_option_and_fits(server, tmp_path, words):
     assert max(map(len, done.stdout.splitlines())) <= 100
     options = {
         "run": "results runs data jobs device precision checkpoint only seeds set plugin dry-run",
-        "plan": "results runs data only seeds set plugin format",
+        "plan": "results runs data precision only seeds set plugin format",
         "table": "format baseline sort columns groups out",
         "doctor": "runs fix plugin", "list": "format plugin", "show": "plugin", "check": "plugin",
         "data show": "data set format", "data": "", "": "",

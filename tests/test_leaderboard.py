@@ -10,8 +10,14 @@ SCRIPT = Path(__file__).parent.parent / "docs" / "leaderboard.py"
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "short-suite.md", pytest.param("bias-variance.md", marks=pytest.mark.slow)]
+    "page",
+    [
+        "README.md",
+        "cifar100-lt-gain.svg",
+        "short-suite.md",
+        pytest.param("bias-variance.md", marks=pytest.mark.slow),
+    ],
 )
-def test_no_table_in_the_pages_is_stale(page):
+def test_no_table_or_picture_in_the_pages_is_stale(page):
     done = subprocess.run([sys.executable, str(SCRIPT), "--check", page], capture_output=True, text=True)
     assert done.returncode == 0, f"run `make leaderboard` {done.stderr}"
