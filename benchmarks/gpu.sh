@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# What a GPU has to show, in calls of limited length: bash benchmarks/gpu.sh DATA OUT SECONDS
+# What a GPU has to show, in calls of limited length: bash benchmarks/gpu.sh DATA OUT SECONDS [LABEL...]
 #
-# The tests that need CUDA, throughput, then the rows of cifar100_lt, those of RIDE's gain first. OUT gets logs, records
-# and runs. What is done is not done again, what was stopped goes on: call it until it says that all is done, on another
-# machine with a copy of OUT. It wants ltbench installed, and pytest. DEVICE=cpu SUITE=quick tries the script itself.
-# PRECISION=bf16 is three times as fast. JOBS on one GPU take turns, unless NVIDIA's MPS runs: MPS=1 JOBS=6 starts one of
-# our own for the rows, and is almost twice as fast again.
+# The tests that need CUDA, throughput, then the rows of cifar100_lt: those LABELs first, else those of RIDE's gain. OUT
+# gets logs, records and runs. What is done is not done again, what was stopped goes on: call it until it says that all
+# is done, on another machine with a copy of OUT. It wants ltbench installed, and pytest. DEVICE=cpu SUITE=quick tries
+# the script itself. PRECISION=bf16 is three times as fast. JOBS on one GPU take turns, unless NVIDIA's MPS runs: MPS=1
+# JOBS=6 starts one of our own for the rows, and is almost twice as fast again.
 set -uo pipefail
-[ $# -eq 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$(realpath -m "$1") out=$(realpath -m "$2") end=$((SECONDS + $3))
+shift 3
+[ $# -gt 0 ] || set -- ce ldam_drw "ride(experts=3)"
 cd "$(dirname "$0")" || exit 2
 device=${DEVICE:-cuda} suite=${SUITE:-cifar100_lt} python=${PYTHON:-python3}
 mkdir -p "$out"
@@ -45,7 +47,8 @@ if [ "${MPS:-}" = 1 ]; then
     export CUDA_MPS_PIPE_DIRECTORY=$mps CUDA_MPS_LOG_DIRECTORY=$mps
     nvidia-cuda-mps-control -d || { echo "MPS=1: nvidia-cuda-mps-control did not start" >&2; exit 2; }
 fi
-step gain bash -c 'train --only ce --only ldam_drw --only "ride(experts=3)"'
+rm -f "$out/first.txt" # other labels may be named by now, and a run that is done takes no time
+step first bash -c 'train "${@/#/--only=}"' train "$@"
 step rows bash -c train
 if grep -H '^exit code [1-9]' "$out"/*.txt; then
     echo "these failed; delete such a file to have its step done again" >&2

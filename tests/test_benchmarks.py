@@ -1,10 +1,12 @@
 """The benchmarks run, and count what they say they count."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -168,3 +170,30 @@ def test_kernels_are_summed_by_what_they_do():
 def test_without_a_gpu_it_says_so():
     done = subprocess.run([sys.executable, "kernels.py"], cwd=BENCHMARKS, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "this wants a CUDA GPU\n")
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_takes_named_rows_first_and_does_nothing_twice(tmp_path, glyph_cache):
+    """On the CPU, and with a stand-in for the daemon of NVIDIA's MPS."""
+    (tmp_path / "out").mkdir()
+    for done in ("tests", "throughput"):
+        (tmp_path / "out" / f"{done}.txt").touch()
+    daemon = tmp_path / "bin" / "nvidia-cuda-mps-control"
+    daemon.parent.mkdir()
+    daemon.write_text(f'#!/bin/sh\n[ "$1" = -d ] && echo started >>{tmp_path}/told || cat >>{tmp_path}/told\n')
+    daemon.chmod(0o755)
+    suite = tiny.write(tmp_path, "ce, ncm, ldam_drw")
+    more = {"PYTHON": sys.executable, "DEVICE": "cpu", "SUITE": str(suite), "MPS": "1", "JOBS": "2"}
+    env = os.environ | more | {"PATH": f"{daemon.parent}:{os.environ['PATH']}"}
+
+    def call(*rows):
+        words = ["bash", "gpu.sh", glyph_cache, tmp_path / "out", "300", *rows]
+        return subprocess.run(words, cwd=BENCHMARKS, env=env, capture_output=True, text=True)
+
+    first, again, wrong = call("ncm"), call("ncm"), call("mcn")
+    assert (first.returncode, again.returncode, wrong.returncode) == (0, 0, 1), first.stdout + first.stderr
+    begun = [line.split(" s0: ")[0] for line in first.stdout.splitlines() if ": start " in line]
+    assert begun == ["ce", "ncm", "ldam_drw"]
+    assert ": start " not in again.stdout and "all is done" in again.stdout
+    assert "unknown method 'mcn'" in wrong.stdout and "first.txt:exit code 2" in wrong.stdout
+    assert (tmp_path / "told").read_text() == "started\nquit\n" * 3
