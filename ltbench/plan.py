@@ -12,7 +12,7 @@ from .backbones import BackboneSpec
 from .data.dataset import open_dataset
 from .data.spec import DataSpec
 from .data.transforms import Look, look_of
-from .errors import LtbenchError
+from .errors import LtbenchError, unknown
 from .method import Ref
 from .planfile import PlanFile, Row
 from .recipe import Recipe
@@ -169,8 +169,7 @@ def _canonical_label(text: str, rows: Sequence[Row]) -> str:
     except LtbenchError as error:
         raise LtbenchError(f"{text!r}: {error}") from None
     if all(row.label != label for row in rows):
-        there = ", ".join(dict.fromkeys(row.label for row in rows))
-        raise LtbenchError(f"{text!r} is no row of this suite (rows: {there})")
+        raise LtbenchError(unknown("row", text, dict.fromkeys(row.label for row in rows)))
     return label
 
 

@@ -337,8 +337,8 @@ def test_a_marked_row_is_named_with_its_mark(tmp_path, glyph_cache):
 @pytest.mark.parametrize(
     ("only", "seeds", "message"),
     [
-        (["bbn"], [], "'bbn' is no row of this suite (rows: ce, ride(experts=2))"),
-        (["ride"], [], "'ride' is no row of this suite (rows: ce, ride(experts=2))"),
+        (["bbn"], [], "unknown row 'bbn' (allowed: ce, ride(experts=2))"),
+        (["ride"], [], "unknown row 'ride'; did you mean 'ride(experts=2)'? (allowed: ce, ride(experts=2))"),
         (["rde"], [], "unknown method 'rde'; did you mean 'ride'?"),
         (["ride(expert=2)"], [], "unknown option of ride 'expert'; did you mean 'experts'?"),
         (["ride(experts=9)"], [], "must be less than or equal to 6, got 9"),
