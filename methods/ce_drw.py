@@ -5,13 +5,14 @@ from typing import Annotated
 from annotated_types import Interval
 from torch import Tensor
 
-from ltbench import Batch, Clock, HeadKind, Problem, losses, register
+from ltbench import Batch, Clock, HeadKind, Problem, longtail, losses, register
 
-from .class_balanced import Beta, ClassBalanced
+from .ce import CE
+from .class_balanced import Beta
 
 
 @register("ce_drw")
-class CEDRW(ClassBalanced):
+class CEDRW(CE):
     """Plain cross-entropy until features have formed, class weights after that."""
 
     paper = "arXiv:1906.07413"
@@ -24,8 +25,9 @@ class CEDRW(ClassBalanced):
         beta: Beta = 0.9999,
         head: HeadKind = "linear",
     ) -> None:
-        super().__init__(problem, beta=beta, head=head)
+        super().__init__(problem, head=head)
         self.drw_start = drw_start
+        self.register_buffer("weights", longtail.effective_number_weights(problem.counts, beta))
 
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
         """Algorithm 1, with the published code's effective-number weights."""
