@@ -7,7 +7,7 @@
 # the script itself. PRECISION=bf16 is three times as fast. JOBS on one GPU take turns, unless NVIDIA's MPS runs: MPS=1
 # JOBS=6 starts one of our own for the rows, and is almost twice as fast again.
 set -uo pipefail
-[ $# -ge 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ ${3:-} =~ ^[0-9]+$ ]] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$(realpath -m "$1") out=$(realpath -m "$2") end=$((SECONDS + $3))
 shift 3
 [ $# -gt 0 ] || set -- ce ldam_drw "ride(experts=3)"
@@ -37,6 +37,8 @@ train() {
 export -f train
 export python suite data out device
 
+train "${@/#/--only=}" --dry-run >/dev/null || exit 2 # a label that is none, before it costs time
+
 step machine "$python" -c 'import torch; print(torch.__version__, *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))'
 step tests "$python" -m pytest ../tests -m gpu -q
 step throughput "$python" throughput.py --device "$device" --windows 4
@@ -47,7 +49,8 @@ if [ "${MPS:-}" = 1 ]; then
     export CUDA_MPS_PIPE_DIRECTORY=$mps CUDA_MPS_LOG_DIRECTORY=$mps
     nvidia-cuda-mps-control -d || { echo "MPS=1: nvidia-cuda-mps-control did not start" >&2; exit 2; }
 fi
-rm -f "$out/first.txt" # other labels may be named by now, and a run that is done takes no time
+[ "$(cat "$out/first.labels" 2>/dev/null)" = "$*" ] || rm -f "$out/first.txt"
+echo "$*" >"$out/first.labels"
 step first bash -c 'train "${@/#/--only=}"' train "$@"
 step rows bash -c train
 if grep -H '^exit code [1-9]' "$out"/*.txt; then

@@ -20,7 +20,8 @@ HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
 FULL, SHORT = RESULTS / "cifar100_lt", RESULTS / "cifar100_lt_short"
 PICTURE = HERE / "docs" / "cifar100-lt-gain.svg"
-COLUMNS = ("label", "n", "top1", "many", "medium", "few", "gain", "ece", "alone", "macs", "macs_used")
+PARTS = ("top1", "many", "medium", "few")
+COLUMNS = ("label", "n", *PARTS, "gain", "ece", "alone", "macs", "macs_used")
 RIDE, INDIVIDUAL = "ride(experts=3)", "ride(experts=3, diversity=0)"
 HEADLINE = "ride_ea(base=ride_distill(experts=3))"
 PAIRS = (  # A, B, what the difference between them shows
@@ -133,8 +134,9 @@ def picture() -> str:
 
 
 def mark() -> str:
-    """The last line of the picture: other versions of matplotlib draw other bytes, so its table is compared."""
-    return f"<!-- table: {hashlib.sha256(render(load(FULL), 'json').encode()).hexdigest()} -->\n"
+    """The last line of the picture: other versions of matplotlib draw other bytes, so what it shows is compared."""
+    shown = [[dict(row)[key] for key in ("label", "n", *PARTS)] for row in load(FULL).rows if row["n"]]
+    return f"<!-- of: {hashlib.sha256(json.dumps(shown).encode()).hexdigest()} -->\n"
 
 
 def written(page: Path) -> str:
@@ -149,14 +151,19 @@ def written(page: Path) -> str:
 
 def stale(page: Path) -> bool:
     """Whether a page, or the picture, is not what the records make now."""
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
     return not text.endswith(mark()) if page == PICTURE else text != written(page)
 
 
 def main() -> int:
-    """0, or 1 where --check finds a page stale, which it names. Further arguments: the names of the pages, else all."""
-    check, named = "--check" in sys.argv[1:], [word for word in sys.argv[1:] if word != "--check"]
-    found = [page for page in (*PAGES, PICTURE) if (not named or page.name in named) and stale(page)]
+    """0; 1 where --check finds a page stale, which it names; 2 for a name of none. Arguments: their names, else all."""
+    check, named = "--check" in sys.argv[1:], {word for word in sys.argv[1:] if word != "--check"}
+    pages = {page.name: page for page in (*PAGES, PICTURE)}
+    if named - set(pages):
+        print("no such page:", *named - set(pages), "of", *pages, file=sys.stderr)
+        return 2
+    chosen = [page for name, page in pages.items() if not named or name in named]
+    found = [page for page in chosen if stale(page) or (page == PICTURE and not check)]  # it may be drawn otherwise
     if check and found:
         print("stale:", *found, file=sys.stderr)
     for page in found if not check else []:

@@ -40,7 +40,10 @@ def ldam(logits: Tensor, target: Tensor, margins: Tensor, scale: float, weight: 
 
 
 def focal(logits: Tensor, target: Tensor, gamma: float, weight: Tensor | None = None) -> Tensor:
-    """Focal loss (Lin et al. 2017, eq. 4): cross-entropy times (1 - p)^gamma, scalar; weight: [C] or None."""
+    """Focal loss (Lin et al. 2017, eq. 4): cross-entropy times (1 - p)^gamma, scalar.
+
+    weight: [C] or None; with it, the weighted mean, as of cross_entropy().
+    """
     log_p = logits.log_softmax(1)
     shares = as_shares(target, logits.shape[1])
     shares = shares if weight is None else shares * weight
