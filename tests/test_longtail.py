@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ltbench import longtail
@@ -63,6 +63,7 @@ def test_an_unknown_profile_is_refused():
 
 
 @FEW
+@example(2, 2, 1.0000000000000002, "exp")  # 2 / imbalance is a last bit short of 2, which is taken for rounding
 @given(st.integers(2, 5000), st.integers(2, 120), st.floats(1, 100), st.sampled_from(["exp", "step"]))
 def test_counts_fall_from_the_head_to_head_over_imbalance(head, classes, imbalance, profile):
     imbalance = min(imbalance, 0.99 * head)
@@ -70,7 +71,7 @@ def test_counts_fall_from_the_head_to_head_over_imbalance(head, classes, imbalan
     assert len(counts) == classes
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == head
-    assert counts[-1] in (math.floor(head / imbalance), math.ceil(head / imbalance) - 1)
+    assert head / imbalance - 1 < counts[-1] <= head / imbalance + 1e-9
 
 
 def test_margins_on_cifar100_lt_run_from_0158_to_a_half():

@@ -73,7 +73,10 @@ BROKEN = {
         ("- ce", "- ce: {}\n    recipe: {ephocs: 3}"),
         ["suite.yaml:7: methods[0].recipe.ephocs: unknown key 'ephocs'; did you mean 'epochs'?"],
     ),
-    "a baseline that is no row": (("seeds: [0]", "seeds: [0]\nbaseline: bbn"), ["suite.yaml:4: baseline", "no row"]),
+    "a baseline that is no row": (
+        ("seeds: [0]", "seeds: [0]\nbaseline: bbn"),
+        ["suite.yaml:4: baseline", "unknown row 'bbn'"],
+    ),
     "no backbone at all": (("resnet8", "[]"), ["suite.yaml:2: backbone: the list is empty"]),
     "a backbone that is a mapping": (("resnet8", "{name: resnet8}"), ["suite.yaml:2: backbone: unknown backbone"]),
     "nesterov without momentum": (("{epochs: 1}", "{epochs: 1, momentum: 0}"), ["nesterov needs a momentum above 0"]),
