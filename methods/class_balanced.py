@@ -17,7 +17,7 @@ Beta = Annotated[float, Interval(gt=0, lt=1)]
 class ClassBalanced(CE):
     """Cross-entropy weighted by the inverse of each class's effective number of images.
 
-    by_weight: divide by the sum of a batch's weights, as many PyTorch codes do, and not by its images, as the paper's.
+    by_weight: divide by the sum of a batch's weights, as PyTorch's weight= does, and not by its images, as the paper's.
     Of CIFAR-100-LT at imbalance 100 the mean weight is 0.2, so that this trains at five times the rate.
     """
 
