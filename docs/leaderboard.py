@@ -1,4 +1,7 @@
-"""Write what the committed records say into README.md and docs/: make leaderboard. --check: is a page stale?"""
+"""Write what the committed records say into README.md and docs/: make leaderboard.
+
+--check: is a page stale, or is a figure of its prose none of the records?
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import claims
 
 from ltbench import analysis_writers, blocks, figures
 from ltbench.analysis import analyze
@@ -77,19 +82,18 @@ def leaderboard(folder: Path, *more: str) -> str:
 
 def comparisons(folder: Path) -> str:
     """A line per pair that has run: A minus B in points, with its interval, and A's multiply-adds over B's."""
-    used = {row["label"]: row["macs_used"] for row in load(folder).rows if row["macs_used"]}
+    ran = {row["label"] for row in load(folder).rows if row["n"]}
     lines = [
         "| A | B | what it shows | n | all | many | medium | few | MACs |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for a, b, shows in PAIRS:
-        if a in used and b in used:
+        if a in ran and b in ran:
             (found,) = compare(folder, a, b).found
             gaps = (found["top1"], found["many"], found["medium"], found["few"])
-            cost = f"x {used[a] / used[b]:.2f}"
-            lines.append(
-                f"| `{a}` | `{b}` | {shows} | {len(found['seeds'])} | {' | '.join(map(_gap, gaps))} | {cost} |"
-            )
+            cost = claims.cost(folder.name, a, b, found["seeds"])
+            shown = [f"`{a}`", f"`{b}`", shows, str(len(found["seeds"])), *map(_gap, gaps), f"x {cost:.2f}"]
+            lines.append(f"| {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
@@ -126,6 +130,9 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
 }
 
 
+PROSE = {HERE / "README.md": FULL, HERE / "docs" / "short-suite.md": SHORT}  # page -> the results that it is about
+
+
 def picture() -> str:
     """The gains of the 200-epoch rows by group, as `ltbench plot` draws them, marked with what they were drawn from."""
     (block,), _ = blocks.load(FULL, Path("runs that are not committed"))
@@ -155,8 +162,20 @@ def stale(page: Path) -> bool:
     return not text.endswith(mark()) if page == PICTURE else text != written(page)
 
 
+def unfounded(page: Path) -> list[str]:
+    """What docs/claims.py finds wrong with the figures in a page's prose."""
+    if page not in PROSE:
+        return []
+    results, _, _ = page.read_text(encoding="utf-8").partition("## A first tour")
+    return claims.wrong(results, PROSE[page].name)
+
+
 def main() -> int:
-    """0; 1 where --check finds a page stale, which it names; 2 for a name of none. Arguments: their names, else all."""
+    """Write what is stale. Arguments: names of pages, else all; --check: write nothing.
+
+    0; 1 where --check finds a page stale, or the figures of its prose are not those of the records: those a person
+    writes; 2 for a name of no page.
+    """
     check, named = "--check" in sys.argv[1:], {word for word in sys.argv[1:] if word != "--check"}
     pages = {page.name: page for page in (*PAGES, PICTURE)}
     if named - set(pages):
@@ -168,7 +187,9 @@ def main() -> int:
         print("stale:", *found, file=sys.stderr)
     for page in found if not check else []:
         page.write_text(picture() if page == PICTURE else written(page), encoding="utf-8")
-    return int(check and bool(found))
+    prose = [f"{page.name} {complaint}" for page in chosen for complaint in unfounded(page)]
+    print(*prose, sep="\n", end="\n" if prose else "", file=sys.stderr)
+    return int(bool(prose) or (check and bool(found)))
 
 
 if __name__ == "__main__":

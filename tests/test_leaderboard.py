@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "leaderboard.py"
+sys.path.insert(0, str(SCRIPT.parent))
+import leaderboard  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,13 @@ def test_no_table_or_picture_in_the_pages_is_stale(page):
 def test_a_page_that_is_none_is_not_passed_over():
     done = subprocess.run([sys.executable, str(SCRIPT), "--check", "nosuch.md"], capture_output=True, text=True)
     assert done.returncode == 2 and "no such page: nosuch.md of README.md" in done.stderr
+
+
+@pytest.mark.parametrize("page", list(leaderboard.PROSE), ids=lambda page: page.name)
+def test_the_last_figure_of_the_prose_is_looked_at(page, tmp_path, monkeypatch):
+    results, tour, rest = page.read_text(encoding="utf-8").partition("## A first tour")
+    changed = tmp_path / page.name
+    changed.write_text(f"{results}\n\nIt gains 98.7.\n\n{tour}{rest}", encoding="utf-8")
+    monkeypatch.setitem(leaderboard.PROSE, changed, leaderboard.PROSE[page])
+    (complaint,) = leaderboard.unfounded(changed)
+    assert "98.7" in complaint
