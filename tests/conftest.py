@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
 
 import pytest
+import small_lists
 import torch
 import victims
 import warm
@@ -44,6 +45,12 @@ def lists() -> Path:
     if not (os.environ.get("LTBENCH_DATA") and (folder / "Places_LT_train.txt.gz").is_file()):
         pytest.skip("needs the field's lists: $LTBENCH_DATA is not set, or holds no lists/Places_LT_train.txt.gz")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_lists_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with images and lists that stand for ImageNet-LT's: to be copied, not changed."""
+    return small_lists.write(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`ltbench data verify` and `prepare` on small trees: each kind of damage is found, by name, and nothing else is."""
+"""`ltbench data verify` on small trees: each kind of damage is found, by name, and nothing else is."""
 
 from __future__ import annotations
 
@@ -9,65 +9,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import calls
 import made_images
-import numpy as np
 import pytest
+from small_lists import TESTED, TRAIN, change, command, copy, found, image, rows, text_of
 
-from ltbench.data import catalogue, decode, lists, verify
-from ltbench.data.damage import Lists
-from ltbench.data.spec import DataSpec, state_folders
-
-TRAIN = (6, 3, 2)
-TESTED = 2
-HEAD = "backbone: resnet20\nrecipe: {epochs: 1}\nmethods: [ce]\n"
-
-
-def rows(part: str, counts) -> list[tuple[str, int]]:
-    return [(f"{part}/n{c}/{part}_{c}_{i}.png", c) for c, count in enumerate(counts) for i in range(count)]
-
-
-def text_of(listed) -> str:
-    return "".join(f"{path} {label}\n" for path, label in listed)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A data folder with images and lists that stand for ImageNet-LT's."""
-    data = tmp_path_factory.mktemp("made")
-    both = rows("train", TRAIN), rows("val", [TESTED] * 3)
-    made_images.write(data / "imagenet_lt", [row for part in both for row in part], 12)
-    made_images.write_lists("imagenet_lt", both, data / "lists")
-    for number, path in enumerate(sorted((data / "imagenet_lt").rglob("*.png"))):
-        with open(path, "ab") as file:
-            file.write(bytes([number]))  # behind the end of the image: no two files are the same
-    return data
+from ltbench.data import catalogue, verify
+from ltbench.data.spec import DataSpec
 
 
 @pytest.fixture
-def data(made, tmp_path, monkeypatch) -> Path:
-    """A copy of it; what is known of ImageNet-LT is what these lists hold, so that nothing is wrong with them."""
-    shutil.copytree(made, tmp_path / "data")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    facts = catalogue.FACTS["imagenet_lt"]
-    (layout,) = facts.layouts
-    parts = {}
-    for part, known in (("train", layout.train), ("test", layout.test)):
-        listed = rows(*(("train", TRAIN) if part == "train" else ("val", [TESTED] * 3)))
-        counts = np.bincount([label for _, label in listed])
-        parts[part] = replace(
-            known, rows=len(listed), classes=3, most=int(counts.max()), fewest=int(counts.min()),
-            sha256=hashlib.sha256(text_of(listed).encode()).hexdigest(),
-            counts_sha256=hashlib.sha256(counts.astype("<i4").tobytes()).hexdigest(),
-        )  # fmt: skip
-    small = replace(facts, classes=3, layouts=(replace(layout, **parts),), shifted={})
-    monkeypatch.setitem(catalogue.FACTS, "imagenet_lt", small)
-    return tmp_path / "data"
-
-
-def found(data: Path, deep: bool = False, name: str = "imagenet_lt", **spec) -> list[tuple[str, bool]]:
-    """(kind, whether it is damage) of each finding."""
-    return [(finding.kind, finding.damage) for finding in verify.verify(DataSpec(name, **spec), data, deep).findings]
+def data(small_lists_made, tmp_path, monkeypatch) -> Path:
+    return copy(small_lists_made, tmp_path, monkeypatch)
 
 
 def test_a_whole_tree_is_clean(data):
@@ -75,11 +27,6 @@ def test_a_whole_tree_is_clean(data):
 
 
 # Lists
-
-
-def change(data: Path, name: str, how) -> None:
-    path = data / "lists" / f"ImageNet_LT_{name}.txt"
-    path.write_bytes(how(path.read_bytes()))
 
 
 def line(number: int, new: bytes):
@@ -169,10 +116,6 @@ def test_a_shifted_list_that_is_there_is_checked_too(data, monkeypatch):
 # Files
 
 
-def image(data: Path, number: int = 0) -> Path:
-    return sorted((data / "imagenet_lt" / "train").rglob("*.png"))[number]
-
-
 def test_missing_files_are_counted_and_the_first_ten_named(data, capsys, tmp_path):
     shutil.rmtree(data / "imagenet_lt" / "train")
     done = command(capsys, tmp_path, data)
@@ -225,229 +168,6 @@ def test_images_may_lie_elsewhere(data):
     (data / "imagenet_lt").rename(data.parent / "elsewhere")
     assert found(data, root=str(data.parent / "elsewhere")) == []
     assert found(data) == [("missing file", True)] * 2
-
-
-# What is remembered
-
-
-def opened(monkeypatch) -> list[str]:
-    """The images that are opened from now on."""
-    names: list[str] = []
-    before = decode._open
-    monkeypatch.setattr(decode, "_open", lambda root, path: (names.append(path), before(root, path))[1])
-    return names
-
-
-def test_an_image_is_opened_again_only_once_it_has_changed(data, monkeypatch):
-    names = opened(monkeypatch)
-    assert found(data, deep=True) == [] and len(names) == 17
-    assert found(data, deep=True) == [] and len(names) == 17
-    os.utime(image(data), ns=(1, 1))
-    assert found(data, deep=True) == [] and names[17:] == ["train/n0/train_0_0.png"]
-
-
-def test_a_damaged_image_is_not_remembered(data, monkeypatch):
-    image(data).write_bytes(b"x")
-    assert found(data, deep=True) == found(data, deep=True) == [("not an image", True)]
-
-
-def test_a_killed_look_goes_on_where_it_was(data, monkeypatch):
-    monkeypatch.setattr(decode, "_AT_ONCE", 5)
-    names = opened(monkeypatch)
-
-    def die(done):
-        if len(names) > 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        verify.verify(DataSpec("imagenet_lt"), data, True, lambda what, times: die)
-    first = len(names)
-    assert 5 < first <= 10
-    assert found(data, deep=True) == [] and len(names) == first + 12  # five were written down
-
-
-def test_a_torn_memory_loses_its_last_entry_only(data, monkeypatch):
-    found(data, deep=True)
-    memory = data / "imagenet_lt" / decode.REMEMBERED
-    os.truncate(memory, memory.stat().st_size - 7)
-    names = opened(monkeypatch)
-    assert found(data, deep=True) == [] and len(names) == 1
-    assert found(data, deep=True) == [] and len(names) == 1
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 5, os.urandom(4800)])
-def test_rubbish_in_the_memory_does_no_harm(data, monkeypatch, content):
-    (data / "imagenet_lt" / decode.REMEMBERED).write_bytes(content)
-    names = opened(monkeypatch)
-    assert found(data, deep=True) == [] and len(names) == 17
-    assert found(data, deep=True) == [] and len(names) == 17
-
-
-def test_beside_images_that_cannot_be_written_to_the_memory_is_the_users(data, monkeypatch):
-    names = opened(monkeypatch)
-    with calls.read_only(data):
-        assert found(data, deep=True) == found(data, deep=True) == [] and len(names) == 17
-        assert state_folders(data / "imagenet_lt")[0].is_relative_to(data.parent / "cache")
-    assert found(data, deep=True) == [] and len(names) == 17, "and is known later, too"
-
-
-# The command
-
-
-def command(capsys, folder: Path, data: Path, *words: str, name: str = "verify", spec: str = "{name: imagenet_lt}"):
-    """`ltbench data verify` on a suite of that dataset."""
-    path = folder / "s.yaml"
-    path.write_text(f"data: {spec}\n{HEAD}")
-    return calls.ltbench(capsys, "data", name, path, "--data", data, *words)
-
-
-def test_a_clean_tree_ends_with_0_and_a_damaged_one_with_2(data, capsys, tmp_path):
-    done = command(capsys, tmp_path, data, "--decode")
-    assert done.code == 0 and "imagenet_lt  clean" in done.out
-    assert "17 of 17 files there, 17 images opened and found whole" in done.out
-    change(data, "test", lambda content: b"\xef\xbb\xbf" + content)
-    done = command(capsys, tmp_path, data)
-    assert done.code == 0 and "imagenet_lt  remarks" in done.out
-    image(data).unlink()
-    done = command(capsys, tmp_path, data)
-    assert done.code == 2 and "imagenet_lt  damaged" in done.out
-    assert done.out.index("damage: ") < done.out.index("remark: ")
-
-
-def test_the_reports_as_json(data, capsys, tmp_path):
-    (report,) = json.loads(command(capsys, tmp_path, data, "--format", "json").out)
-    assert {key: report[key] for key in ("name", "status", "findings", "needs")} == {
-        "name": "imagenet_lt", "status": "clean", "findings": [], "needs": [],
-    }  # fmt: skip
-    assert report["parts"]["train"] | {"list": "", "sha256": ""} == {
-        "list": "", "sha256": "", "rows": 11, "classes": 3, "most": 6, "fewest": 2,
-    }  # fmt: skip
-    assert report["parts"]["train"]["sha256"] == catalogue.FACTS["imagenet_lt"].layouts[0].train.sha256
-
-
-def test_an_interrupted_look_ends_with_130_and_says_that_it_goes_on(data, capsys, tmp_path, monkeypatch):
-    def stopped(root, path):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(decode, "_open", stopped)
-    done = command(capsys, tmp_path, data, "--decode")
-    assert (done.code, done.out, done.err) == (130, "", "interrupted: the same command goes on from here\n")
-
-
-def test_no_line_is_broken_within_a_path_nor_padded(data, capsys, tmp_path):
-    shutil.rmtree(data / "imagenet_lt" / "val")
-    done = command(capsys, tmp_path, data)
-    assert f"\n      into {data / 'imagenet_lt'}\n" in done.out
-    assert not [line for line in done.out.splitlines() if line.endswith(" ") and not line.strip().startswith("t")]
-
-
-def test_a_wrong_format_or_suite_is_one_message(data, capsys, tmp_path):
-    done = command(capsys, tmp_path, data, "--format", "xml")
-    assert done.code == 2 and "text" in done.err and done.err.count("\n") == 1
-    done = command(capsys, tmp_path, data, spec="{name: imagenet}")
-    assert done.code == 2 and "did you mean 'imagenet_lt'?" in done.err
-
-
-# prepare
-
-
-def test_prepare_writes_a_fingerprint_that_verify_compares_with(data, capsys, tmp_path):
-    done = command(capsys, tmp_path, data, name="prepare")
-    path = data / "imagenet_lt" / "fingerprint.json"
-    assert done.code == 0 and f"  written: {path}\n" in done.out and not done.err
-    written = json.loads(path.read_text())
-    listed, facts = rows("val", [TESTED] * 3), catalogue.FACTS["imagenet_lt"].layouts[0]
-    digests = [hashlib.sha256((data / "imagenet_lt" / name).read_bytes()).digest() for name, _ in listed]
-    assert written["parts"]["test"] == {
-        "rows": 6, "list": facts.test.sha256, "images": hashlib.sha256(b"".join(digests)).hexdigest(),
-    }  # fmt: skip
-    assert set(written["parts"]) == {"train", "test"}
-    assert found(data) == found(data, deep=True) == []
-    made_images.picture(0, 3, 99, 12).save(image(data))
-    assert found(data) == [], "which images have changed shows only once they are opened"
-    assert found(data, deep=True) == [("changed", True)]
-    assert command(capsys, tmp_path, data, name="prepare").code == 0, "the change was meant"
-    assert found(data, deep=True) == []
-
-
-def test_a_list_that_has_changed_since_prepare_is_told(data, capsys, tmp_path):
-    command(capsys, tmp_path, data, name="prepare")
-    change(data, "train", lambda content: b"".join(reversed(content.splitlines(keepends=True))))
-    assert found(data) == [("wrong hash", False), ("changed", True)]
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"parts": 3}', '{"parts": {"train": 3}}', "\0"])
-def test_a_damaged_fingerprint_is_told_and_made_anew(data, capsys, tmp_path, content):
-    (data / "imagenet_lt" / "fingerprint.json").write_text(content)
-    assert found(data) == [("bad fingerprint", True)]
-    assert command(capsys, tmp_path, data, name="prepare").code == 0 and found(data) == []
-
-
-def test_prepare_writes_no_fingerprint_of_damaged_data(data, capsys, tmp_path):
-    image(data).unlink()
-    done = command(capsys, tmp_path, data, name="prepare")
-    assert done.code == 2 and "missing file" in done.out
-    assert not (data / "imagenet_lt" / "fingerprint.json").exists()
-
-
-def test_prepare_moves_images_that_the_archive_left_one_folder_too_high(data, capsys, tmp_path):
-    val = data / "imagenet_lt" / "val"
-    for path in sorted(val.rglob("*.png")):
-        path.rename(val / path.name)
-    shutil.rmtree(val / "n0")
-    report = verify.verify(DataSpec("imagenet_lt"), data)
-    assert [finding.kind for finding in report.findings] == ["missing file"]
-    assert any("one folder too high" in need.what for need in report.needs)
-    done = command(capsys, tmp_path, data, name="prepare")
-    assert done.code == 0 and "6 images moved" in done.out
-    assert found(data, deep=True) == []
-
-
-def test_prepare_moves_no_file_that_a_list_names_nor_one_that_two_may_be(data):
-    root = data / "imagenet_lt"
-    for folder in ("a", "b"):
-        (root / "x" / folder).mkdir(parents=True)
-    for name in ("named", "claimed", "free"):
-        (root / "x" / name).write_bytes(b"")
-    paths = ("x/named", "x/a/named", "x/a/claimed", "x/b/claimed", "x/a/free", "free")
-    listing = lists.listing(root / "list", paths, np.zeros(len(paths), dtype=np.int64))
-    assert verify.out_of_place(Lists("imagenet_lt", root, {"train": listing})) == [("x/free", "x/a/free")]
-
-
-def test_prepare_moves_nothing_in_a_folder_of_ones_own(tmp_path, capsys):
-    root = made_images.own(tmp_path / "data" / "mine", TRAIN, size=12)
-    for part, counts in (("train", TRAIN), ("test", [4] * len(TRAIN))):
-        paths = [f"{part}/class{c:02}/{i:03}.png {c}" for c, n in enumerate(counts) for i in range(n)]
-        (root / f"{part}.txt").write_text("\n".join(paths))
-    (root / "train" / "class00" / "000.png").rename(root / "train" / "000.png")
-    done = command(capsys, tmp_path, tmp_path / "data", name="prepare", spec="{name: folder, root: mine}")
-    assert done.code == 2 and "missing file" in done.out and "moved" not in done.out
-    assert (root / "train" / "000.png").is_file()
-
-
-def test_the_fingerprint_of_some_classes_says_nothing_of_all(data, capsys, tmp_path):
-    command(capsys, tmp_path, data, name="prepare", spec="{name: imagenet_lt, classes: 2}")
-    assert json.loads((data / "imagenet_lt" / "fingerprint.json").read_text())["classes"] == 2
-    assert found(data) == [], "another cut"
-    made_images.picture(0, 3, 99, 12).save(image(data))
-    assert found(data, deep=True) == []
-    assert found(data, deep=True, classes=2) == [("changed", True)]
-
-
-def test_a_class_that_is_still_packed_is_told(data):
-    shutil.rmtree(data / "imagenet_lt" / "train" / "n0")
-    (data / "imagenet_lt" / "train" / "n0.tar").write_bytes(b"")
-    report = verify.verify(DataSpec("imagenet_lt"), data)
-    assert any("train/n0.tar is still packed" in need.what for need in report.needs)
-
-
-def test_a_fingerprint_of_data_that_cannot_be_written_to_is_the_users(data, capsys, tmp_path):
-    with calls.read_only(data):
-        assert command(capsys, tmp_path, data, name="prepare").code == 0
-        assert found(data) == []
-        (state,) = (data.parent / "cache").rglob("fingerprint.json")
-        state.write_text(state.read_text().replace('"rows": 6', '"rows": 7'))
-        assert found(data) == [("changed", True)]
 
 
 # Other kinds of data
