@@ -11,7 +11,7 @@ import typer
 
 from .data_commands import pack, prepare, verify
 from .data_commands import show as data_show
-from .errors import LtbenchError
+from .errors import LtbenchError, told
 from .reading import (
     FormatOption,
     PluginOption,
@@ -28,6 +28,7 @@ from .reading import (
     table,
 )
 from .running import plan_command, run
+from .signals import end_when_preempted
 
 app = typer.Typer(
     add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -58,6 +59,7 @@ def options(
 def main() -> NoReturn:
     """The entry point: a user's mistake is one message and exit code 2, never a traceback."""
     _survive_plain_terminals()
+    end_when_preempted()  # reading data and planning take a while
     try:
         app()
         sys.exit(0)
@@ -68,7 +70,7 @@ def main() -> NoReturn:
         let_reader_go()
         sys.exit(0)
     except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {told(error)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from . import backbones, capturable, machine, registry
+from . import answers, backbones, capturable, machine, registry
 from .data.memory import Epoch, Images, Norm
 from .data.seeds import seed_of
 from .errors import LtbenchError
 from .evaluate import evaluate
 from .losses import as_shares
-from .method import Batch, Clock, Method, Problem, Ref
+from .method import Batch, Clock, Method, Problem, ProblemSpec, Ref
 from .recipe import Recipe
 from .trainer import Fit, Progress
 
@@ -86,22 +86,29 @@ class Trials:
 
     def _parents(self, recipe: Recipe) -> dict[str, Method]:
         parents = {}
-        for role, asked in self.cls.needs(self.ref.options).items():
+        for role, asked in self.ask("needs", self.ref.options).items():
             other = Trials(replace(asked, seed=0), self.trained)
-            lacking = set(asked.wants) - set(other.cls.offers(other.ref.options))
+            lacking = set(asked.wants) - set(other.ask("offers", other.ref.options))
             _need(not lacking, f"{role} must offer {', '.join(lacking)}, which {asked.method} does not")
             key = repr((asked.method, registry.canonical(other.ref.options), asked.seed, recipe))
             if key not in self.trained:
                 method = other.fresh(asked.seed)
-                other.fit(method, other.cls.recipe(recipe, other.ref.options), asked.seed)
+                other.fit(method, other.ask("recipe", recipe, other.ref.options), asked.seed)
                 self.trained[key] = method.requires_grad_(False).eval()
             parents[role] = self.trained[key]
         return parents
 
     def _recipe(self, base: Recipe) -> Recipe:
         """The method's own recipe; a second stage cut to the toy's few epochs, in batches that make several steps."""
-        own = self.cls.recipe(base, self.ref.options)
+        own = self.ask("recipe", base, self.ref.options)
         return own.with_(epochs=min(own.epochs, base.epochs), batch_size=min(own.batch_size, base.batch_size))
+
+    def ask(self, hook: str, *arguments: Any) -> Any:
+        """What a planning hook answers. Raises BrokenContract where no plan can be made of it."""
+        answer = getattr(self.cls, hook)(*arguments)
+        refusal = answers.refusal(hook, answer)
+        _need(not refusal, refusal)
+        return answer
 
     def build(self) -> Method:
         """The method, untrained, without parents."""
@@ -156,6 +163,15 @@ def kept(method: Method) -> tuple[str, list[int]]:
 
 
 # The tests
+
+
+def plans(trials: Trials) -> None:
+    """The hooks that a plan asks answer with what it can use."""
+    options, counts = trials.ref.options, tuple(map(int, trials.train.counts))
+    trials.ask("skip", ProblemSpec("toy", counts, SIZE, BACKBONE), options)
+    trials.ask("needs", options)
+    trials.ask("offers", options)
+    trials.ask("recipe", RECIPE, options)
 
 
 def documented(trials: Trials) -> None:
@@ -292,5 +308,5 @@ def learns(trials: Trials) -> None:
 
 TESTS: dict[str, Callable[[Trials], str | None]] = {
     test.__name__: test
-    for test in (documented, finite_loss, gradients, predicts, round_trip, seeded, resumed, recorded, learns)
+    for test in (plans, documented, finite_loss, gradients, predicts, round_trip, seeded, resumed, recorded, learns)
 }

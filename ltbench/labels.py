@@ -31,12 +31,17 @@ def label(method: str, options: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     from .method import Ref
 
-    if isinstance(value, Ref):
-        return label(value.method, value.options)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_text, value))}]"
+    return label(value.method, value.options) if isinstance(value, Ref) else spelled(value)
+
+
+def spelled(value: Any) -> str:
+    """A value as a suite file has it: true, none, [0.8, 0.9], {ride: {experts: 6}}."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(spelled, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {spelled(inner)}' for key, inner in value.items())}}}"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 

@@ -15,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from .errors import LtbenchError, near
+from .labels import spelled
 from .record import FINAL
 
 if TYPE_CHECKING:
     from .data.dataset import Dataset
+    from .data.spec import DataSpec
     from .data.transforms import Look
     from .planfile import Row
     from .runspec import RunSpec
@@ -100,7 +102,7 @@ def _show_method(name: str, cls: Any, console: Console) -> None:
         console.print(Text(cls.paper))
     table = Table("option", "type", "default", box=None, pad_edge=False)
     for option in registry.describe(cls):
-        table.add_row(Text(option.name), Text(option.type), Text(str(option.default)))
+        table.add_row(Text(option.name), Text(option.type), Text(spelled(option.default)))
     if table.row_count:
         console.print()
         console.print(table)
@@ -110,19 +112,31 @@ def _spelled_out(suite: Suite) -> str:
     """A suite's file with every default written out."""
     import yaml
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items() if inner is not None}
-        return [plain(inner) for inner in value] if isinstance(value, tuple | list) else value
-
-    whole = {
-        "data": [asdict(spec) for spec in suite.data], "backbone": [net.plain for net in suite.backbones],
-        "seeds": suite.seeds, "recipe": asdict(suite.recipe), "baseline": suite.baseline,
-        "methods": suite.document.value["methods"],
-    }  # fmt: skip
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
-    return yaml.safe_dump(plain(whole), sort_keys=False, default_flow_style=None, width=120)
+    whole = {
+        "data": [_data_keys(spec) for spec in suite.data], "backbone": [net.plain for net in suite.backbones],
+        "seeds": None if any(spec.draws for spec in suite.data) else suite.seeds,
+        "recipe": _given(asdict(suite.recipe)), "baseline": suite.baseline,
+        "methods": suite.document.value["methods"],  # in which none may stand for no options
+    }  # fmt: skip
+    return yaml.safe_dump(_lists(_given(whole)), sort_keys=False, default_flow_style=None, width=120)
+
+
+def _data_keys(spec: DataSpec) -> dict[str, Any]:
+    keys = _given(asdict(spec))
+    return keys if "imbalance" in keys else {key: value for key, value in keys.items() if key != "profile"}
+
+
+def _given(keys: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, which YAML has."""
+    if isinstance(value, dict):
+        return {key: _lists(inner) for key, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, tuple | list) else value
 
 
 # Data

@@ -71,11 +71,15 @@ def make(suite: Suite, folder: Path) -> Plan:
     nets, entries = _resolved(suite)
     plan = Plan(suite)
     faults: list[str] = []
-    for data, (i, net) in product(suite.data, enumerate(nets)):
-        sets = [Sample.of(open_dataset(part, folder)) for part in data.each()]
+    for (d, data), (i, net) in product(enumerate(suite.data), enumerate(nets)):
+        try:
+            sets = _samples(data, folder, suite.where_listed("data", d))
+            look = suite_look(suite, data, sets[0].size)
+            _check_backbone(suite.where_listed("backbone", i), net, look.size if look else sets[0].size)
+        except LtbenchError as error:
+            faults.append(str(error))
+            continue
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
-        look = suite_look(suite, data, sets[0].size)
-        _check_backbone(suite.where_listed("backbone", i), net, look.size if look else sets[0].size)
         fitting: set[str] = set()
         for entry, ref, recipe in entries:
             visit = Visitor(plan, data, sets, net, suite.where("methods", entry.index), fitting)
@@ -88,6 +92,14 @@ def make(suite: Suite, folder: Path) -> Plan:
     _refuse_twins(plan)
     _baseline(suite, plan.rows)
     return plan
+
+
+def _samples(data: DataSpec, folder: Path, where: str) -> list[Sample]:
+    """The training sets of a data spec. Raises LtbenchError that names where it stands in the suite."""
+    try:
+        return [Sample.of(open_dataset(part, folder)) for part in data.each()]
+    except LtbenchError as error:
+        raise LtbenchError(f"{where}: {error}") from None
 
 
 def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[Entry, Ref, Recipe]]]:

@@ -66,9 +66,13 @@ def read(results: Path) -> tuple[Entry, ...]:
 def _entry(path: Path, number: int, line: dict[str, str]) -> Entry:
     given = {key: None if value == "" and key in OPTIONAL else value for key, value in line.items()}
     try:
-        return msgspec.convert(given, Entry, strict=False)
+        entry = msgspec.convert(given, Entry, strict=False)
     except (msgspec.ValidationError, TypeError) as error:
         raise LtbenchError(f"{path}:{number}: {error}") from None
+    for key, value in msgspec.structs.asdict(entry).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise LtbenchError(f"{path}:{number}: {key} must be a number, got {given[key]!r}")
+    return entry
 
 
 def beside(

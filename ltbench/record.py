@@ -170,8 +170,8 @@ class Record(_Part):
     volatile: Volatile = Volatile()
 
     @model_validator(mode="after")
-    def _check_lengths(self) -> Self:
-        """One number per class wherever there is one for each."""
+    def _check_numbers(self) -> Self:
+        """One number per class wherever there is one for each; counts and costs that can be some."""
         per_class = (self.right, self.total, *self.members, *(item.by_class for item in self.per_image.values()))
         expected = len(self.data.counts)
         if self.status == "complete" and any(len(numbers) != expected for numbers in per_class):
@@ -180,8 +180,12 @@ class Record(_Part):
             raise ValueError("more images are right than there are, or fewer than none")
         bins = self.calibration
         counted = (*self.total, self.parameters, *((*bins.count, *bins.right) if bins else ()))
-        if any(not 0 <= number <= MOST for number in counted):
+        if any(not 0 <= number <= MOST for number in counted) or min(self.data.counts, default=0) < 0:
             raise ValueError("a number of images or parameters is no count")
+        if min(self.macs, self.macs_used) < 0:
+            raise ValueError("a number of multiply-adds is below 0")
+        if self.data.groups[0] < self.data.groups[1]:
+            raise ValueError(f"the limits of the groups, {self.data.groups}, are in the wrong order")
         if bins and not len(bins.count) == len(bins.right) == len(bins.confidence):
             raise ValueError("the bins of the calibration differ in number")
         return self

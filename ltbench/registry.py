@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pydantic
 
 from .errors import LtbenchError, explain, unknown
+from .strict_yaml import dotted
 
 if TYPE_CHECKING:
     from .method import Method, Ref
@@ -34,7 +36,7 @@ class OptionError(LtbenchError):
     """Options that a method refuses. faults: (key path below the method's name, message)."""
 
     def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
-        super().__init__("; ".join(message for _, message in faults))
+        super().__init__("; ".join(f"{dotted(path)}: {said}" if path else said for path, said in faults))
         self.faults = faults
 
 
@@ -201,12 +203,20 @@ def plugin_hash(cls: type) -> str:
 
 def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
     """name -> (annotation, default) of each option, in the order of the signature."""
-    hints = get_type_hints(cls.__init__, include_extras=True)
+    try:
+        hints = get_type_hints(cls.__init__, include_extras=True)
+    except NameError as error:
+        raise LtbenchError(
+            f"{origin(cls)}: an annotation of __init__ names {error.name}, which is not there when the file runs: "
+            "import it, and not under TYPE_CHECKING alone"
+        ) from None
     parameters = inspect.signature(cls.__init__).parameters.values()
     options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     for p in options:
         if p.default is p.empty:
             raise LtbenchError(f"{origin(cls)}: option {p.name!r} has no default")
+        if p.name.startswith("_"):
+            raise LtbenchError(f"{origin(cls)}: option {p.name!r}: a name does not begin with _")
     return {p.name: (hints.get(p.name, type(p.default)), p.default) for p in options}
 
 
@@ -225,6 +235,8 @@ def _plain(kind: Any) -> str:
         return " ".join([_plain(base), *(f"{sign} {bound}" for sign, bound in bounds if bound is not None)])
     if get_origin(kind) is Literal:
         return " | ".join(map(str, get_args(kind)))
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join("none" if part is type(None) else _plain(part) for part in get_args(kind))
     return inspect.formatannotation(kind)
 
 
@@ -263,9 +275,12 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
 def _model(name: str) -> type[pydantic.BaseModel]:
     cls = get(name)
     fields: dict[str, Any] = {key: pair for key, pair in signature(cls).items() if not _is_ref(pair[1])}
-    return pydantic.create_model(
-        cls.__name__, __config__=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields
-    )
+    config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    try:
+        return pydantic.create_model(cls.__name__, __config__=config, **fields)
+    except pydantic.errors.PydanticUserError as error:
+        said = str(error).splitlines()[0]
+        raise LtbenchError(f"{origin(cls)}: an option is of no kind that a suite can hold: {said}") from None
 
 
 def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:

@@ -13,6 +13,7 @@ from typing import Any
 from . import __version__, blocks, figures, scores, svg, tables
 from .blocks import Block, Entry
 from .columns import Column, chosen_columns, is_bold, title
+from .labels import spelled
 from .record import Record, Stretch, Volatile
 from .writers import plain
 
@@ -196,11 +197,11 @@ def _entry(number: int, entry: Entry) -> dict[str, Any]:
 def _run(number: int, run: Record) -> dict[str, Any]:
     """A run as the template prints it: a summary, and groups of (name, value, marked)."""
     unused = {key: "its default" for key in run.suite_recipe if key not in run.recipe}  # of a second stage
-    recipe = {**{key: _plain(value) for key, value in run.recipe.items()}, **unused}
+    recipe = {**{key: spelled(value) for key, value in run.recipe.items()}, **unused}
     marked = {key for key, value in run.recipe.items() if run.suite_recipe.get(key, value) != value} | set(unused)
     parts = {
         "Recipe": [(key, value, key in marked) for key, value in recipe.items()],
-        "Options": [(key, _plain(value), False) for key, value in run.options.items()],
+        "Options": [(key, spelled(value), False) for key, value in run.options.items()],
         "Environment": _environment_of(run),
         "Hashes": [
             ("key", run.key, False), ("source", run.source, False),
@@ -247,14 +248,3 @@ def _origin(made: Stretch) -> str:
     torch = f", torch {made.torch}" if made.torch else ""
     processes = f", {made.world_size} processes" if made.world_size > 1 else ""
     return f"{made.device}{torch}{processes}, commit {_commit(made)}"
-
-
-def _plain(value: Any) -> str:
-    """A value of a recipe or of an option, as a suite file has it."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_plain, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_plain(inner)}' for key, inner in value.items())}}}"
-    return str(value)

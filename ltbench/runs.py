@@ -76,7 +76,7 @@ def execute(
     try:
         results, status, reason = run.carry_out(), "complete", ""
     except DivergedError as error:
-        results, status, reason = {}, "diverged", str(error)
+        results, status, reason = {"history": run.progress.history}, "diverged", str(error)
     except torch.OutOfMemoryError as error:
         results, status, reason = {}, "oom", f"batch size {spec.recipe.batch_size}: {error}".splitlines()[0]
     except MemoryError as error:
@@ -180,8 +180,9 @@ class _Run:
         self.tell("started", f"start {spec.label} seed {spec.ref.seed}")
         self._check_again()
         accelerator = machine.make_accelerator(self.settings.device, spec.recipe.precision)
+        gc.collect()  # accelerate ties methods into cycles: those of earlier runs are no part of this one's peak
+        machine.forget_peak()
         if accelerator.device.type == "cuda":
-            gc.collect()  # accelerate ties methods into cycles: those of earlier runs are no part of this one's peak
             torch.cuda.reset_peak_memory_stats()
         dataset = on_device(spec, self.settings.data, str(accelerator.device), self.settings.workers)
         train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]

@@ -15,6 +15,7 @@ from .backbones import BackboneSpec
 from .data.spec import DataSpec, misfits
 from .errors import LtbenchError, explain, near, unknown
 from .keys import validated
+from .labels import spelled
 from .recipe import ADAPTER, Recipe
 
 KeyPath = tuple[str | int, ...]
@@ -206,7 +207,7 @@ def _changed(recipe: Recipe | None, plain: strict_yaml.Document) -> tuple[str, .
     if recipe is None or before is None:
         return ()
     now, then = asdict(recipe), asdict(before)
-    return tuple(f"{name}={value}" for name, value in now.items() if value != then[name])
+    return tuple(f"{name}={spelled(value)}" for name, value in now.items() if value != then[name])
 
 
 def _validated(

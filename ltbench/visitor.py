@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from . import labels, outline, registry
+from . import answers, labels, outline, registry
 from .backbones import BackboneSpec
 from .data.dataset import Dataset
 from .data.spec import DataSpec
@@ -68,9 +68,9 @@ class Visitor:
         suite, data = self.plan.suite, self.data
         label = labels.label(ref.method, ref.options)
         if entry.recipe:
-            label += f" [{', '.join(f'{key}={value}' for key, value in entry.recipe.items())}]"
+            label += f" [{', '.join(f'{key}={labels.spelled(value)}' for key, value in entry.recipe.items())}]"
         spec = ProblemSpec(data.label, self.sample.counts, self._size(recipe), self.net.label)
-        skip = self._ask(ref.method, "skip", spec, ref.options)
+        skip = self._skip(ref.method, ref.options, spec)
         keys = {}
         for seed in () if skip else suite.seeds_of(data):
             self.sample = self.sets[seed] if data.draws else self.sets[0]
@@ -126,7 +126,28 @@ class Visitor:
             ref=ref, label=label, recipe=recipe, suite_recipe=self._plain(suite.recipe), parents=parents,
             identity=identity, key=identity.key,
         )  # fmt: skip
-        return self.plan.runs.setdefault(run.key, run)
+        return self._known(run)
+
+    def _skip(self, method: str, options: Mapping[str, Any], spec: ProblemSpec, trail: tuple[str, ...] = ()) -> str:
+        """The reason of a method, or of one that it starts from, not to run here; "" where there is none."""
+        said = self._ask(method, "skip", spec, options)
+        if said or method in trail:  # which is a cycle, and told as one
+            return str(said)
+        for role, asked in self._ask(method, "needs", options).items():
+            parent = self._resolved(method, asked)
+            if said := self._skip(asked.method, parent, spec, (*trail, method)):
+                return f"{role} {labels.label(asked.method, parent)}: {said}"
+        return ""
+
+    def _known(self, run: RunSpec) -> RunSpec:
+        """The plan's run of that key. Raises LtbenchError where it has other options, which the key does not tell."""
+        known = self.plan.runs.setdefault(run.key, run)
+        if known.identity.options != run.identity.options:
+            raise LtbenchError(
+                f"{self.where}: {run.label} and {known.label} differ only in what is off (none, false, '' or []), "
+                "which no key tells apart: give that option other values"
+            )
+        return known
 
     def _size(self, recipe: Recipe) -> int:
         """Pixels a side under a recipe. Raises LtbenchError where it asks for what the data cannot give."""
@@ -143,11 +164,15 @@ class Visitor:
     def _ask(self, method: str, hook: str, *arguments: Any) -> Any:
         """What a method's class answers. Raises LtbenchError where it cannot, which may be somebody's own method."""
         try:
-            return getattr(registry.get(method), hook)(*arguments)
+            answer = getattr(registry.get(method), hook)(*arguments)
         except ValueError as error:  # what needs() raises for options that do not go together
             raise LtbenchError(f"{self.where}: {method}: {error}") from None
         except Exception as error:
             raise LtbenchError(f"{self.where}: {method}.{hook}: {type(error).__name__}: {error}") from error
+        refusal = answers.refusal(hook, answer)
+        if refusal:
+            raise LtbenchError(f"{self.where}: {method}.{refusal}")
+        return answer
 
     def _fits(self, ref: Ref, label: str, size: int) -> None:
         """Raises LtbenchError where the method refuses the backbone, which it may not be able to split."""
@@ -170,9 +195,16 @@ class Visitor:
             faults = "; ".join(f"{dotted(path)} {said}".strip() for path, said in explain(error, ()))
             raise LtbenchError(f"{self.where}: the recipe that {method} makes: {faults}") from None
 
+    def _resolved(self, method: str, asked: Ref) -> dict[str, Any]:
+        """All options of what a method asks for. Raises LtbenchError where there is no such method or option."""
+        try:
+            return registry.resolve(asked.method, asked.options)
+        except LtbenchError as error:
+            raise LtbenchError(f"{self.where}: {method}.needs() names {asked.method}: {error}") from None
+
     def _parent(self, role: str, asked: Ref, child: Ref, trail: tuple[Any, ...]) -> RunSpec:
         """The run that fills a role: same data and backbone, the suite's recipe, the child's seed and its offset."""
-        options = registry.resolve(asked.method, asked.options)
+        options = self._resolved(child.method, asked)
         label = labels.label(asked.method, options)
         offers = self._ask(asked.method, "offers", options)
         lacking = [want for want in asked.wants if want not in offers]

@@ -1,0 +1,86 @@
+"""What a method of one's own answers to a plan, and how its options are annotated: each mistake is one message."""
+
+import calls
+import pytest
+
+HEAD = "data: {name: glyphs_lt, imbalance: 10}\nbackbone: resnet8\nrecipe: {epochs: 1}\nmethods: [ce, own]\n"
+CLASS = '''\
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ltbench import Method, Ref, register
+
+if TYPE_CHECKING:
+    from ltbench import Problem
+
+
+@register("own")
+class Own(Method):
+    """Its own."""
+
+    def __init__(self, problem{kind}, *{options}):
+        super().__init__(problem)
+
+    @classmethod
+    def {hook}
+'''
+NEEDS = "needs(cls, options): return {}"
+
+
+def plan(capsys, tmp_path, data, hook=NEEDS, options=", strength: float = 1.0", kind="", methods="[ce, own]"):
+    (tmp_path / "own.py").write_text(CLASS.format(hook=hook, options=options, kind=kind))
+    (tmp_path / "s.yaml").write_text(HEAD.replace("[ce, own]", methods))
+    words = "--data", data, "--plugin", tmp_path / "own.py", "--results", tmp_path / "r", "--runs", tmp_path / "runs"
+    return calls.ltbench(capsys, "plan", tmp_path / "s.yaml", *words)
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ("skip(cls, problem, options): pass", 'own.skip() must return a reason not to run, or "", got None'),
+        ("needs(cls, options): pass", "own.needs() must return a dict of role -> Ref, got None"),
+        ('needs(cls, options): return {"stage1": "ce"}', "must return a dict of role -> Ref, got {'stage1': 'ce'}"),
+        ("recipe(cls, base, options): pass", "own.recipe() must return a Recipe, got None"),
+        ('needs(cls, options): return {"a": Ref("cee")}', "own.needs() names cee: unknown method 'cee'; did you mean"),
+    ],
+)
+def test_an_answer_that_is_none_is_one_message_with_the_line_of_the_suite(
+    capsys, tmp_path, glyph_cache, own_registry, hook, said
+):
+    done = plan(capsys, tmp_path, glyph_cache, hook)
+    assert done.code == 2 and said in done.err and "s.yaml:4" in done.err and done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"kind": ": Problem"}, "an annotation of __init__ names Problem, which is not there when the file runs"),
+        ({"options": ", weight: torch.Tensor | None = None"}, "an option is of no kind that a suite can hold"),
+        ({"options": ", _hidden: int = 1"}, "option '_hidden': a name does not begin with _"),
+    ],
+)
+def test_an_annotation_that_cannot_be_read_is_one_message(capsys, tmp_path, glyph_cache, own_registry, more, said):
+    done = plan(capsys, tmp_path, glyph_cache, **more)
+    assert done.code == 2 and said in done.err and "Traceback" not in done.err
+
+
+def test_rows_that_differ_only_in_what_is_off_are_refused_and_not_merged(capsys, tmp_path, glyph_cache, own_registry):
+    options = ", flag: bool | None = None"
+    done = plan(capsys, tmp_path, glyph_cache, options=options, methods="[own, own: {flag: false}]")
+    assert done.code == 2 and "own(flag=false) and own differ only in what is off" in done.err
+    done = plan(capsys, tmp_path, glyph_cache, options=options, methods="[own, own: {flag: true}]")
+    assert done.code == 0
+
+
+def test_a_row_whose_parent_will_not_run_here_is_skipped_with_its_reason(capsys, tmp_path, glyph_cache, own_registry):
+    hook = 'skip(cls, problem, options): return "not on letters"'
+    done = plan(capsys, tmp_path, glyph_cache, hook, methods="[ce, ncm: {base: own}]")
+    assert (
+        done.code == 0
+        and "skipped: ncm(base=own) on" in done.out
+        and "own: not on letters" in " ".join(done.out.split())
+    )
+    assert "1 runs, 1 to do" in done.out, "own is not trained as somebody's parent"
