@@ -35,6 +35,7 @@ PAIRS = (  # A, B, what the difference between them shows
     ("ride(experts=2)", "ldam_drw", "RIDE at the cost of about one full network of its base loss"),
     ("ldam_drw", "ce", "that loss alone"),
     ("ride(experts=1)", "ce", "that loss on one expert of three quarters of the channels"),
+    (RIDE, "ride(experts=1)", "three experts in place of one, with the diversity loss"),
     ("ride(experts=2)", "ride(experts=1)", "a second expert"),
     (RIDE, "ride(experts=2)", "a third"),
     ("ride(experts=4)", RIDE, "a fourth"),
