@@ -16,7 +16,7 @@ from . import answers, backbones, capturable, machine, registry
 from .data.memory import Epoch, Images, Norm
 from .data.seeds import seed_of
 from .errors import LtbenchError
-from .evaluate import evaluate
+from .evaluate import evaluate, misshapen
 from .losses import as_shares
 from .method import Batch, Clock, Method, Problem, ProblemSpec, Ref
 from .recipe import Recipe
@@ -227,11 +227,9 @@ def predicts(trials: Trials) -> None:
     before, image = state(method), next(trials.test.once()).image
     with torch.no_grad():
         for name, prediction in (("predict", method.predict(image)), ("dense", method.dense(image))):
-            shape = tuple(prediction.logits.shape)
-            _need(shape == (len(image), CLASSES), f"{name} gives logits {shape}, not {(len(image), CLASSES)}")
+            wrong = misshapen(prediction, len(image), CLASSES)
+            _need(not wrong, f"{name} gives {wrong}")
             _need(bool(torch.isfinite(prediction.logits).all()), f"{name} gives logits that are not finite")
-            for key, value in prediction.per_image.items():
-                _need(tuple(value.shape) == (len(image),), f"{name}: per_image {key!r} is not one number per image")
     _need(same(state(method), before), "predict changed a weight or buffer")
 
 

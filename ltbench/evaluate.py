@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from .data.streams import Data
+from .errors import LtbenchError
 from .method import Method, Prediction
 from .scores import calibration
 
@@ -61,6 +62,8 @@ def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation
     for i, batch in zip(numbers, test.batches(batches[i] for i in numbers), strict=True):
         with accelerator.autocast(), _counter() as counter:
             prediction = method.predict(batch.image)
+        if wrong := misshapen(prediction, len(batch.label), test.classes):
+            raise LtbenchError(f"{type(method).__name__}.predict() gives {wrong}")
         mine.append((i, _on_cpu(prediction), counter.get_total_flops() / 2))
     everyone = sorted(gather_object(mine), key=lambda part: part[0])
     predictions, used = [part[1] for part in everyone], sum(part[2] for part in everyone)
@@ -73,6 +76,19 @@ def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation
         macs=dense_macs(method, test, accelerator),
         macs_used=used / len(test),
     )
+
+
+def misshapen(prediction: Prediction, images: int, classes: int) -> str:
+    """What of a prediction has not the shape that Prediction asks for, of so many images; "" where all has."""
+    if not isinstance(prediction, Prediction):
+        return f"a {type(prediction).__name__}, not a Prediction"
+    shape, members = tuple(prediction.logits.shape), prediction.members
+    if shape != (images, classes):
+        return f"logits {shape}, not {(images, classes)}"
+    if members is not None and (members.dim() != 3 or tuple(members.shape[1:]) != shape):
+        return f"members {tuple(members.shape)}, not (experts, {images}, {classes})"
+    bad = [key for key, value in prediction.per_image.items() if tuple(getattr(value, "shape", ())) != (images,)]
+    return f"per_image {bad[0]!r} that is not one number per image" if bad else ""
 
 
 def _counter() -> Any:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ltbench import Method, Prediction, Problem
 from ltbench.data.memory import Images, Norm
+from ltbench.errors import LtbenchError
 from ltbench.evaluate import Evaluation, dense_macs, evaluate
 from ltbench.scores import BINS
 
@@ -205,3 +206,19 @@ def test_evaluation_changes_no_state_and_leaves_no_gradient(toy, images):
     assert all(torch.equal(value, before[name]) for name, value in toy.state_dict().items())
     assert not found.logits.requires_grad
     assert not toy.training
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda p: p._replace(logits=p.logits.repeat(1, 2)), r"logits \(128, 10\), not \(128, 5\)"),
+        (lambda p: p._replace(members=p.members[:, :, :3]), r"members \(2, 128, 3\), not \(experts, 128, 5\)"),
+        (lambda p: p._replace(per_image={"asked": p.logits}), "per_image 'asked' that is not one number per image"),
+        (lambda p: p.logits, "a Tensor, not a Prediction"),
+    ],
+)
+def test_a_prediction_of_another_shape_is_no_result(toy, images, monkeypatch, changed, said):
+    right = toy.predict
+    monkeypatch.setattr(toy, "predict", lambda image: changed(right(image)))
+    with pytest.raises(LtbenchError, match=rf"Toy.predict\(\) gives {said}"):
+        evaluate(toy, images, Accelerator(cpu=True))
