@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-SLEEPS = "from pathlib import Path\nimport time\nPath('there').touch()\ntime.sleep(60)\n"
+SLEEPS = "from pathlib import Path\nimport time\nPath('there').touch()\ntime.sleep(600)\n"
 
 
 def test_a_job_that_is_preempted_before_its_first_step_is_one_to_run_again(tmp_path):
@@ -15,6 +15,6 @@ def test_a_job_that_is_preempted_before_its_first_step_is_one_to_run_again(tmp_p
         while not (tmp_path / "there").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGUSR1)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 75, said
     assert "Traceback" not in said

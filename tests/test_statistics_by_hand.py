@@ -12,14 +12,13 @@ from make_records import make, predicted, row, write
 from make_records import make as made_record
 from test_compare import answers, compared
 from test_paired import runs
-from test_published import HEADER, line
 
 from ltbench import analysis, analysis_writers, decompose, paired, record, rescore, student
 from ltbench.analysis import analyze
 from ltbench.checkpoints import save_final
 from ltbench.compare import bootstrap, class_gaps
 from ltbench.decompose import interval
-from ltbench.tables import Options, load
+from ltbench.tables import load
 
 # test_compare.py
 
@@ -108,23 +107,6 @@ def two_seeds(tmp_path):
         given = {"logits": torch.from_numpy(logits), "label": torch.from_numpy(true)}
         save_final(tmp_path / "runs" / made[-1].stem, made[-1].key, {"weights": {}, "logits": given})
     return write(tmp_path / "results", [row(made)], made).parent, tmp_path / "runs"
-
-
-def test_an_oracles_tau_is_the_best_in_the_metric(two_seeds):
-    results, runs = two_seeds
-    taus = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
-    each = [load(results, Options(adjust=(tau,), metric="worst", runs=runs)).rows[0] for tau in taus]
-    best = {name: taus[int(np.argmax([r[name]["mean"] for r in each]))] for name in ("top1", "score")}
-    assert best["top1"] != best["score"], "else nothing is shown"
-    (oracle,) = load(results, Options(adjust=taus, metric="worst", runs=runs)).rows
-    assert oracle["adjust"]["tau"] == best["score"]
-
-
-def test_adjusted_figures_are_not_held_against_published_ones(two_seeds):
-    results, runs = two_seeds
-    (results / "reported.csv").write_text(f"{HEADER}\n{line('two', 99.0)}\n")
-    plain, moved = (load(results, Options(adjust=taus, runs=runs)).rows[0] for taus in ((), (1.0,)))
-    assert plain["reported"]["differs"] is True and moved["reported"]["differs"] is None
 
 
 def test_logits_of_other_images_are_no_logits(two_seeds):
