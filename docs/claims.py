@@ -113,13 +113,15 @@ def _difference(folder: str, a: str, b: str) -> set[str]:
 def _differences(folder: str, a: str, b: str) -> set[str]:
     ours, theirs = _by_seed(folder, a), _by_seed(folder, b)
     both = ours.keys() & theirs.keys()
-    return _written(x - y for seed in both for x, y in zip(ours[seed], theirs[seed], strict=True))
+    pairs = (pair for seed in both for pair in zip(ours[seed], theirs[seed], strict=True))
+    return _written(x - y for x, y in pairs if x is not None and y is not None)
 
 
 @cache
 def _runs_of(folder: str, label: str) -> set[str]:
     runs = _by_seed(folder, label)
-    spread = [statistics.stdev(run[0] for run in runs.values())] if len(runs) > 1 else []
+    top1 = [run[0] for run in runs.values() if run[0] is not None]
+    spread = [statistics.stdev(top1)] if len(top1) > 1 else []
     return _written([*spread, *(figure for run in runs.values() for figure in run)])
 
 
@@ -139,11 +141,11 @@ def _row_of(folder: str, label: str) -> set[str]:
 
 def cost(folder: str, a: str, b: str, seeds: Iterable[int]) -> float:
     """The multiply-adds that A carried out at these seeds, over those of B."""
-    used = {(run.label, run.seed): run.macs_used or 0.0 for run in _runs(folder)}
+    used = {(run.label, run.seed): run.macs_used for run in _runs(folder)}
     return sum(used[a, seed] for seed in seeds) / sum(used[b, seed] for seed in seeds)
 
 
-def _by_seed(folder: str, label: str) -> dict[int, list[float]]:
+def _by_seed(folder: str, label: str) -> dict[int, list[float | None]]:
     """Seed -> top-1, many, medium, few, and the mean of the single experts, of each complete run of that name."""
     found = {run.seed: _of(run) for run in _runs(folder) if run.label == label and run.status == "complete"}
     if not found:
@@ -156,7 +158,6 @@ def _runs(folder: str) -> list[Record]:
     return list(records.read_folder(RESULTS / folder)[0].values())
 
 
-def _of(run: Record) -> list[float]:
+def _of(run: Record) -> list[float | None]:
     figures = scores.figures(run)
-    alone = 100 * sum(map(sum, run.members)) / (len(run.members) * sum(run.total)) if run.members else 0.0
-    return [*(figures[group] or 0.0 for group in GROUPS), alone]
+    return [*(figures[group] for group in GROUPS), scores.alone(run)]

@@ -39,6 +39,13 @@ def figures(
     return {"top1": top1, **shares, "ece": error, "score": top1 if metric == "top1" else score(record, metric, shift)}
 
 
+def alone(record: Record) -> float | None:
+    """The mean top-1 of a run's single experts in per cent; None without them."""
+    if not record.members or not sum(record.total):
+        return None
+    return 100 * sum(map(sum, record.members)) / (len(record.members) * sum(record.total))
+
+
 def score(record: Record, metric: str, shift: Sequence[float] | None = None) -> float | None:
     """A metric of METRICS other than top-1, over the classes that have test images.
 

@@ -16,7 +16,7 @@ from .planfile import PlanFile, Row
 from .record import Record, Stretch, Volatile
 from .rescore import adjusted, logits_of
 from .schema import Adjusted, Status, TableRow
-from .scores import FIGURES, METRICS, TEST_LISTS, class_weights, figures, gain, is_resampled, summary
+from .scores import FIGURES, METRICS, TEST_LISTS, alone, class_weights, figures, gain, is_resampled, summary
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Suite:
         runs, adjust, lacking = self.scored[row.block, row.label]
         each = [self.figures[r.key] for r in runs.values()]
         spread: dict[str, Any] = {name: summary([one[name] for one in each]) for name in FIGURES}
-        spread["alone"] = summary([self._alone(r) for r in runs.values()])
+        spread["alone"] = summary([alone(r) if self._is_plain else None for r in runs.values()])  # else re-scored
         status, reason = self._status(row, lacking)
         baseline = self.options.baseline or self.plan.baseline
         over = self.scored.get((row.block, baseline), _Scored({}, None, [])).runs
@@ -155,12 +155,6 @@ class Suite:
             "block": row.block, "metric": self.options.metric, "score": spread["score"], "best": False,
             "test_list": self.options.test_list, "adjust": adjust,
         }  # fmt: skip
-
-    def _alone(self, record: Record) -> float | None:
-        """The mean top-1 of single experts; unknown without them, or where it is re-scored."""
-        if not record.members or not sum(record.total) or not self._is_plain:
-            return None
-        return 100 * sum(map(sum, record.members)) / (len(record.members) * sum(record.total))
 
     @property
     def _is_plain(self) -> bool:

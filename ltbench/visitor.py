@@ -70,7 +70,7 @@ class Visitor:
         if entry.recipe:
             label += f" [{', '.join(f'{key}={labels.spelled(value)}' for key, value in entry.recipe.items())}]"
         spec = ProblemSpec(data.label, self.sample.counts, self._size(recipe), self.net.label)
-        skip = self._skip(ref.method, ref.options, spec)
+        skip = self._skip(ref.method, ref.options, spec, set())
         keys = {}
         for seed in () if skip else suite.seeds_of(data):
             self.sample = self.sets[seed] if data.draws else self.sets[0]
@@ -128,15 +128,21 @@ class Visitor:
         )  # fmt: skip
         return self._known(run)
 
-    def _skip(self, method: str, options: Mapping[str, Any], spec: ProblemSpec, trail: tuple[str, ...] = ()) -> str:
-        """The reason of a method, or of one that it starts from, not to run here; "" where there is none."""
-        said = self._ask(method, "skip", spec, options)
-        if said or method in trail:  # which is a cycle, and told as one
-            return str(said)
-        for role, asked in self._ask(method, "needs", options).items():
-            parent = self._resolved(method, asked)
-            if said := self._skip(asked.method, parent, spec, (*trail, method)):
-                return f"{role} {labels.label(asked.method, parent)}: {said}"
+    def _skip(self, method: str, options: Mapping[str, Any], spec: ProblemSpec, asked: set[str]) -> str:
+        """The reason of a method, or of one that it starts from, not to run here; "" where there is none.
+
+        asked: those that were asked before, which need not be again; cycles and endless needs are told by visit().
+        """
+        asked.add(digest([method, registry.canonical(options)]))
+        said: str = self._ask(method, "skip", spec, options)
+        if said:
+            return said
+        for role, ref in self._ask(method, "needs", options).items():
+            parent = self._resolved(method, ref)
+            if len(asked) > MOST or digest([ref.method, registry.canonical(parent)]) in asked:
+                continue
+            if said := self._skip(ref.method, parent, spec, asked):
+                return f"{role} {labels.label(ref.method, parent)}: {said}"
         return ""
 
     def _known(self, run: RunSpec) -> RunSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import make_records
 import numpy as np
 import torch
+from rich.console import Console
 
-from ltbench import record
+from ltbench import analysis_writers, record
 from ltbench.checkpoints import save_final
 from ltbench.planfile import Row
 from ltbench.record import Data, Record
@@ -79,3 +81,15 @@ def write(
         made += runs
     make_records.write(folder / "results", rows, made)
     return folder / "results"
+
+
+def row_of(block, label):
+    """A row of an analysed block."""
+    return next(row for row in block["rows"] if row["label"] == label)
+
+
+def text_of(found, width=80):
+    """An analysis as a terminal of that width shows it."""
+    sink = io.StringIO()
+    analysis_writers.show(found, Console(file=sink, width=width))
+    return sink.getvalue()

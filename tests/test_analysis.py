@@ -1,9 +1,7 @@
-"""`ltbench analyze` on made records: figures, differences, hard negatives, all formats, and what may be missing."""
+"""`ltbench analyze` on made records: figures, differences, hard negatives, and what may be missing."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 
@@ -11,11 +9,17 @@ import make_records
 import numpy as np
 import pytest
 import simulated_records as simulated
-from markdown_it import MarkdownIt
-from rich.console import Console
-from test_hostile import HOSTILE
 
-from ltbench import analysis, analysis_writers, blocks, decompose, figures, planfile, plots, record
+from ltbench import (
+    analysis,
+    analysis_writers,
+    blocks,
+    decompose,
+    figures,
+    planfile,
+    plots,
+    record,
+)
 from ltbench.analysis import PARTS, QUANTITIES, analyze
 from ltbench.errors import LtbenchError
 from ltbench.figures.style import NothingError
@@ -40,10 +44,6 @@ def block(toy):
     return found
 
 
-def row_of(block, label):
-    return next(row for row in block["rows"] if row["label"] == label)
-
-
 def predicted_of(toy, label):
     found, _ = record.read_folder(toy / "toy")
     runs = sorted((r for r in found.values() if r.label == label), key=lambda r: r.seed)
@@ -56,7 +56,7 @@ def predicted_of(toy, label):
 def test_groups_and_classes_are_means_over_their_test_images(toy, block):
     said = predicted_of(toy, "ce")
     true = simulated.TRUE
-    ce = row_of(block, "ce")
+    ce = simulated.row_of(block, "ce")
     assert (ce["n"], ce["asked"], ce["runs"], ce["reason"]) == (4, 4, [0, 1, 2, 3], "")
     assert block["runs_are"] == "draws" and block["sizes"] == {"many": 3, "medium": 3, "few": 3, "all": 9}
     groups = {"many": range(3), "medium": range(3, 6), "few": range(6, 9), "all": range(9)}
@@ -89,7 +89,7 @@ def test_each_decomposition_adds_up_in_classes_and_groups(block):
 
 def test_hard_negatives_are_counted_from_the_confusions(toy, block):
     said, true = predicted_of(toy, "ldam_drw"), simulated.TRUE
-    found = row_of(block, "ldam_drw")
+    found = simulated.row_of(block, "ldam_drw")
     tops, numbers = [], []
     for c, one in zip(range(9), found["classes"], strict=True):
         taken = np.bincount(said[:, true == c].ravel(), minlength=9)
@@ -124,7 +124,9 @@ def test_differences_are_of_each_row_to_the_baseline_and_of_one_options_neighbou
     for one in block["contrasts"]:
         for part in PARTS:
             for q in QUANTITIES:
-                a, b = (row_of(block, one[side])["groups"][part]["figures"][q]["value"] for side in ("a", "b"))
+                a, b = (
+                    simulated.row_of(block, one[side])["groups"][part]["figures"][q]["value"] for side in ("a", "b")
+                )
                 assert one["groups"][part][q]["value"] == pytest.approx(a - b, abs=1e-9)
 
 
@@ -153,7 +155,7 @@ def test_one_draw_has_errors_and_a_reason_instead_of_bias_and_variance(tmp_path)
     found, refused = analyze(simulated.write(tmp_path, draws=1), tmp_path / "runs")
     assert not refused
     (block,) = found
-    ce = row_of(block, "ce")
+    ce = simulated.row_of(block, "ce")
     assert ce["reason"] == "one draw: bias and variance need at least two"
     assert ce["groups"]["all"]["figures"]["error"]["value"] > 0
     for name in QUANTITIES[1:]:
@@ -170,7 +172,7 @@ def test_one_draw_has_errors_and_a_reason_instead_of_bias_and_variance(tmp_path)
 def test_without_logits_the_squared_error_is_not_known_and_it_says_so(tmp_path):
     results = simulated.write(tmp_path, draws=3)
     (block,) = analyze(results, tmp_path / "elsewhere").blocks
-    ce = row_of(block, "ce")
+    ce = simulated.row_of(block, "ce")
     assert ce["reason"] == f"squared error n/a: not all runs have their logits under {tmp_path / 'elsewhere'}"
     assert ce["groups"]["all"]["figures"]["brier"]["value"] is None
     assert ce["groups"]["all"]["figures"]["variance"]["value"] > 0
@@ -178,9 +180,9 @@ def test_without_logits_the_squared_error_is_not_known_and_it_says_so(tmp_path):
     one = next((tmp_path / "runs").glob("ce-*-s1/logits.safetensors"))
     one.write_bytes(one.read_bytes()[:-1])
     (block,) = analyze(results, tmp_path / "runs").blocks
-    assert row_of(block, "ce")["groups"]["all"]["figures"]["brier"]["value"] is None
-    assert row_of(block, "ldam_drw")["groups"]["all"]["figures"]["brier"]["value"] > 0
-    assert "n/a" in text_of(analysis.Analysis([block], []))
+    assert simulated.row_of(block, "ce")["groups"]["all"]["figures"]["brier"]["value"] is None
+    assert simulated.row_of(block, "ldam_drw")["groups"]["all"]["figures"]["brier"]["value"] > 0
+    assert "n/a" in simulated.text_of(analysis.Analysis([block], []))
 
 
 def test_seeds_on_one_training_set_are_told_from_draws(tmp_path):
@@ -201,13 +203,13 @@ def test_failed_missing_and_foreign_runs_are_left_out_and_a_row_without_any_says
     for one in ldam:
         (folder / f"{one.stem}.json").unlink()
     (block,) = analyze(results, tmp_path).blocks
-    assert row_of(block, "ce")["runs"] == [3]
-    assert row_of(block, "ldam_drw")["reason"] == "no complete draw with predictions"
+    assert simulated.row_of(block, "ce")["runs"] == [3]
+    assert simulated.row_of(block, "ldam_drw")["reason"] == "no complete draw with predictions"
     assert block["contrasts"] == []
-    text_of(analysis.Analysis([block], []))
+    simulated.text_of(analysis.Analysis([block], []))
     (folder / f"{ce[3].stem}.json").unlink()
     (block,) = analyze(results, tmp_path).blocks
-    assert "nothing to analyse" in text_of(analysis.Analysis([block], []))
+    assert "nothing to analyse" in simulated.text_of(analysis.Analysis([block], []))
 
 
 def test_rows_share_the_draws_that_both_have(tmp_path):
@@ -236,86 +238,6 @@ def test_a_class_without_test_images_is_in_no_figure(tmp_path):
     said = np.stack([record.decode(r.predictions) for r in runs])
     few = 100 * (said[:, 60:] != simulated.TRUE[keep][60:]).mean()
     assert block["rows"][0]["groups"]["few"]["figures"]["error"]["value"] == pytest.approx(few)
-
-
-# Formats
-
-
-def text_of(found, width=80):
-    sink = io.StringIO()
-    analysis_writers.show(found, Console(file=sink, width=width))
-    return sink.getvalue()
-
-
-def test_text_fits_80_columns_and_has_a_table_a_quantity(toy):
-    found = analyze(toy, toy.parent / "runs")
-    shown = text_of(found)
-    assert max(map(len, shown.splitlines())) <= 80
-    for name in QUANTITIES:
-        assert analysis_writers.TITLES[name] in shown
-    for phrase in ("Difference in variance", "ride(experts=2) - ride(experts=1)", "(chance)", "Over 4 draws", "±"):
-        assert phrase in shown
-
-
-def test_another_baseline_is_compared_with_all_others(toy):
-    (block,) = analyze(toy, toy.parent / "runs", "ldam_drw").blocks
-    over = [c["a"] for c in block["contrasts"] if c["what"] == "over the baseline"]
-    assert over == ["ce", "ride(experts=1)", "ride(experts=2)", "ride(experts=3)", "ride(experts=3, diversity=0)"]
-    assert all(c["b"] == "ldam_drw" for c in block["contrasts"] if c["what"] == "over the baseline")
-
-
-def test_a_baseline_that_is_no_row_is_refused(toy):
-    with pytest.raises(LtbenchError, match=r"--baseline: unknown row 'ldam_drv'.*ldam_drw"):
-        analyze(toy, toy.parent / "runs", "ldam_drv")
-
-
-def test_json_is_the_typed_rows_and_csv_has_all_numbers(toy):
-    found = analyze(toy, toy.parent / "runs")
-    assert json.loads(analysis_writers.render(found, "json")) == found.blocks
-    lines = list(csv.DictReader(io.StringIO(analysis_writers.render(found, "csv"))))
-    (block,) = found.blocks
-    few = [line for line in lines if (line["kind"], line["label"], line["group"]) == ("group", "ce", "few")]
-    assert {line["quantity"] for line in few} == {*QUANTITIES, *analysis_writers.HARD_NEGATIVES}
-    for line in few:
-        if line["quantity"] in QUANTITIES:
-            one = row_of(block, "ce")["groups"]["few"]["figures"][line["quantity"]]
-            assert [float(line[key]) for key in ("value", "low", "high")] == pytest.approx(list(one.values()))
-    classes = {line["class"] for line in lines if line["kind"] == "class"}
-    assert classes == set(map(str, range(9)))
-    assert {line["minus"] for line in lines if line["kind"] == "difference"} >= {"ce", "ride(experts=1)"}
-
-
-@pytest.mark.parametrize("kind", ["md", "latex"])
-def test_markdown_and_latex_have_the_tables_of_the_text(toy, kind):
-    found = analyze(toy, toy.parent / "runs")
-    made = analysis_writers.render(found, kind)
-    (block,) = found.blocks
-    tables = len(analysis_writers.panels(block))
-    assert made.count("| method") + made.count("| A - B") + made.count(r"\toprule") == tables
-    assert made.count("ride(experts=3, diversity=0)") >= tables
-    assert ("% needs the package booktabs" in made) == (kind == "latex")
-
-
-@pytest.mark.parametrize("label", HOSTILE)
-def test_hostile_labels_are_shown_as_text(label, tmp_path):
-    results = simulated.write(tmp_path, {"ce": ({}, 1.0), label: ({"label": label}, 2.0)}, draws=2, with_logits=False)
-    found = analyze(results, tmp_path)
-    shown = text_of(found, 200)
-    assert "\x1b" not in shown and "\u202e" not in shown
-    assert [row["label"] for row in json.loads(analysis_writers.render(found, "json"))[0]["rows"]] == ["ce", label]
-    for cells in csv.reader(io.StringIO(analysis_writers.render(found, "csv"))):
-        assert not any(cell[:1] in ("=", "+", "@", "\t") for cell in cells)
-    made = analysis_writers.render(found, "md")
-    inner = [inner for token in MarkdownIt("commonmark").parse(made) for inner in (token, *(token.children or ()))]
-    assert not {token.type for token in inner} & {"html_block", "html_inline", "link_open", "image"}
-    assert "\x1b" not in made
-    made = analysis_writers.render(found, "latex")
-    code = [line for line in made.splitlines() if not line.startswith("%")]
-    assert not any("\\input{" in line or "\\write18{" in line for line in code)
-    (block,) = found.blocks
-    analysis_writers.write(found, tmp_path / "out")
-    assert (tmp_path / "out" / "toy" / "bias_variance.svg").read_bytes().startswith(b"<?xml")
-    assert block["rows"][1]["label"] == label
 
 
 # The command
@@ -395,3 +317,43 @@ def test_one_draw_makes_no_figure_in_plot(tmp_path):
     kind = next(kind for kind in figures.KINDS if kind.name == "bias_variance")
     with pytest.raises(NothingError, match="two draws"):
         kind.draw(one)
+
+
+def test_neighbours_in_an_option_are_those_of_its_values_whatever_the_rows_order(tmp_path):
+    methods = {label: simulated.METHODS[label] for label in ("ce", *(f"ride(experts={n})" for n in (3, 1, 2)))}
+    (block,) = analyze(simulated.write(tmp_path, methods, draws=2, with_logits=False), tmp_path).blocks
+    assert [(c["a"], c["b"]) for c in block["contrasts"] if c["what"] == "option experts"] == [
+        ("ride(experts=2)", "ride(experts=1)"), ("ride(experts=3)", "ride(experts=2)"),
+    ]  # fmt: skip
+
+
+def test_rows_of_other_recipes_differ_in_more_than_an_option():
+    one, two, longer = (
+        (label, make_records.make(label, options={"experts": n}, method="ride", recipe={"epochs": epochs}))
+        for label, n, epochs in (("one", 1, 2), ("two", 2, 2), ("longer", 3, 4))
+    )
+    assert list(analysis._one_option([one, two, longer])) == [("two", "one", "experts")]
+
+
+def test_a_run_on_other_counts_is_in_no_figure(tmp_path):
+    results = simulated.write(tmp_path, {"ce": simulated.METHODS["ce"]}, draws=3, with_logits=False)
+    found, _ = record.read_folder(results / "toy")
+    (other,) = (r for r in found.values() if r.seed == 1)
+    data = other.data.model_copy(update={"counts": (300, *simulated.COUNTS[1:])})
+    record.write(other.model_copy(update={"data": data}), results / "toy")
+    (block,) = analyze(results, tmp_path).blocks
+    assert block["rows"][0]["runs"] == [0, 2]
+
+
+def test_where_all_errors_go_to_many_their_share_is_certain(tmp_path):
+    """It is a quotient: of replicates by replicates."""
+    made = []
+    for draw in range(3):
+        hit = np.random.default_rng(draw).random(90) < 0.5
+        said = 9.0 * np.eye(9)[np.where(hit, simulated.TRUE, 0)]
+        made.append(simulated.make("ce", draw, said))
+    make_records.write(tmp_path, [make_records.row(made, data=simulated.NAME)], made)
+    (block,) = analyze(tmp_path, tmp_path).blocks
+    groups = block["rows"][0]["groups"]
+    assert groups["few"]["to_many"] == pytest.approx({"value": 100, "low": 100, "high": 100})
+    assert groups["few"]["figures"]["error"]["low"] < groups["few"]["figures"]["error"]["high"]

@@ -44,13 +44,16 @@ def plan(capsys, tmp_path, data, hook=NEEDS, options=", strength: float = 1.0", 
         ("needs(cls, options): pass", "own.needs() must return a dict of role -> Ref, got None"),
         ('needs(cls, options): return {"stage1": "ce"}', "must return a dict of role -> Ref, got {'stage1': 'ce'}"),
         ("recipe(cls, base, options): pass", "own.recipe() must return a Recipe, got None"),
+        ("offers(cls, options): pass", "own.offers() must return a tuple of attribute names, got None"),
         ('needs(cls, options): return {"a": Ref("cee")}', "own.needs() names cee: unknown method 'cee'; did you mean"),
     ],
 )
 def test_an_answer_that_is_none_is_one_message_with_the_line_of_the_suite(
     capsys, tmp_path, glyph_cache, own_registry, hook, said
 ):
-    done = plan(capsys, tmp_path, glyph_cache, hook)
+    done = plan(
+        capsys, tmp_path, glyph_cache, hook, methods="[ce, crt: {base: own}]" if "offers" in hook else "[ce, own]"
+    )
     assert done.code == 2 and said in done.err and "s.yaml:4" in done.err and done.err.count("\n") == 1
 
 
@@ -84,3 +87,40 @@ def test_a_row_whose_parent_will_not_run_here_is_skipped_with_its_reason(capsys,
         and "own: not on letters" in " ".join(done.out.split())
     )
     assert "1 runs, 1 to do" in done.out, "own is not trained as somebody's parent"
+
+
+def test_check_asks_what_a_plan_asks(capsys, tmp_path, own_registry):
+    (tmp_path / "own.py").write_text(
+        CLASS.format(hook="skip(cls, problem, options): pass", options="", kind="").replace("*)", ")")
+    )
+    done = calls.ltbench(capsys, "check", "own", "--plugin", tmp_path / "own.py")
+    assert done.code == 1
+    assert 'skip() must return a reason not to run, or "", got None' in " ".join(done.out.split())
+
+
+def test_a_parent_of_many_is_asked_once(capsys, tmp_path, glyph_cache, own_registry):
+    hook = """needs(cls, options):
+        return {f"m{i}": Ref("ce", seed=1000 * i) for i in range(900)}
+
+    @classmethod
+    def skip(cls, problem, options):
+        print("asked")
+        return ""
+"""
+    done = plan(capsys, tmp_path, glyph_cache, hook, methods="[own]")
+    assert done.code == 0 and done.out.count("asked\n") == 1
+
+
+def test_an_option_that_is_wrong_outside_a_suite_is_named(capsys):
+    done = calls.ltbench(capsys, "check", "ride(experts=9)")
+    assert done.code == 2 and "experts: must be less than or equal to 6, got 9" in done.err
+
+
+def test_faults_of_the_data_are_named_with_their_place_and_hide_no_others(capsys, tmp_path, glyph_cache):
+    data = "[{name: glyphs_lt, imbalance: 10, head: 30000}, {name: glyphs_lt, imbalance: 10, classes: 99}]"
+    (tmp_path / "s.yaml").write_text(
+        HEAD.replace("{name: glyphs_lt, imbalance: 10}", data).replace("[ce, own]", "[ce]")
+    )
+    done = calls.ltbench(capsys, "plan", tmp_path / "s.yaml", "--data", glyph_cache)
+    assert done.code == 2
+    assert "s.yaml:1: data[0]: data.head is 30000" in done.err and "s.yaml:1: data[1]: data.classes is 99" in done.err

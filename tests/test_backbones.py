@@ -170,3 +170,9 @@ def test_a_backbone_that_cannot_be_split_says_so_by_name():
 
     with pytest.raises(ValueError, match="Whole cannot be split"):
         Whole().split(2)
+
+
+def test_a_width_that_leaves_part_of_a_channel_is_rounded_down():
+    # 0.9 * 32 = 28.8, 0.9 * 64 = 57.6
+    _, (branch,), dim = backbones.build("resnet8").split(1, width=0.9)
+    assert (branch[0].conv1.out_channels, dim) == (28, 57)

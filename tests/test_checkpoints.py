@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import checkpoints, runs
+from ltbench import checkpoints, manifest, runs
 from ltbench.trainer import Interrupted, Progress
 
 KEY, OTHER = "a" * 64, "b" * 64
@@ -189,3 +190,29 @@ def test_a_run_goes_on_from_the_older_one_and_says_so_in_its_log_and_record(few_
     assert [event.text for event in told][1:3] == [said, f"resumed at step {int(older.name[5:])}"]
     assert said in (where.folder(spec) / "log.txt").read_text()
     assert json.loads(where.record_path(spec).read_text())["volatile"]["notes"] == [said]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(tmp_path, monkeypatch):
+    done = []
+    fsync, rename = os.fsync, os.rename
+
+    def flushed(file: int) -> None:
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}")))
+        fsync(file)
+
+    def renamed(old, new, **more) -> None:
+        done.append(f"-> {os.path.basename(new)}")
+        rename(old, new, **more)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "rename", renamed)
+    save(tmp_path / "run", 7)
+    at = done.index("-> step-00000007")
+    assert {checkpoints.TENSORS} <= set(done[:at]) and sum(name.startswith(".manifest") for name in done[:at]) == 1
+    assert done[at + 1 :] == ["run"], "the folder that holds the name"
+
+
+def test_a_manifest_that_names_only_some_of_the_files_is_not_taken(run):
+    manifest.write(run / "step-00000002", KEY, (checkpoints.STATE,))
+    progress, _, (said,) = checkpoints.load(run, KEY)
+    assert progress.step == 1 and "lacks files" in said

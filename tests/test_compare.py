@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 from make_records import make, predicted, row, write
 
-from ltbench import record
-from ltbench.compare import Comparison, bootstrap, compare, lines
+from ltbench import paired, record, student
+from ltbench.compare import Comparison, bootstrap, class_gaps, compare, lines
 from ltbench.errors import LtbenchError
 
 
@@ -207,3 +208,44 @@ def test_a_row_may_be_named_as_a_suite_would(command, two):
         assert command("compare", text, "ce", two).stdout == as_shown != ""
     table = command("table", two, "--baseline", "ride(experts=3)").stdout
     assert command("table", two, "--baseline", "ride").stdout == table != ""
+
+
+def test_the_five_classes_on_either_side_and_by_how_much_a_seed(tmp_path):
+    # of 10 images A is right in 6, 5 .. 1 of the first six classes, B in 1 .. 6 of the others; in both seeds
+    ours, theirs = (6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6)
+    data = make().data.model_copy(update={"counts": (200,) * 12})
+    made = []
+    for label, right in (("bbn", ours), ("ce", theirs)):
+        guess = np.array([c if i < n else (c + 1) % 12 for c, n in enumerate(right) for i in range(10)])
+        more = {"right": right, "total": (10,) * 12, "data": data, "predictions": record.encode(guess)}
+        made += [make(label, seed, **more) for seed in (0, 1)]
+    (found,) = compared(write(tmp_path, [row(made[:2]), row(made[2:])], made).parent, "bbn", "ce")
+    assert [(c["number"], c["difference"]) for c in found["gained"]] == [(0, 60), (1, 50), (2, 40), (3, 30), (4, 20)]
+    assert [(c["number"], c["difference"]) for c in found["lost"]] == [
+        (11, -60), (10, -50), (9, -40), (8, -30), (7, -20),
+    ]  # fmt: skip
+
+
+def test_a_seed_that_one_of_the_rows_is_not_asked_for_is_in_no_figure(tmp_path):
+    ce, bbn = [predicted("ce", 0, (9, 5, 1))], [predicted("bbn", seed, (9, 5, 2)) for seed in (0, 1)]
+    folder = write(tmp_path, [row(ce), row(bbn)], [*ce, *bbn]).parent
+    for a, b in (("ce", "bbn"), ("bbn", "ce")):
+        (found,) = compared(folder, a, b)
+        assert (found["seeds"], found["lacking"]) == ([0], [1])
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_an_interval_is_as_wide_as_the_variance_and_students_quantile_make_it(seeds):
+    random, true = np.random.default_rng(5), np.repeat(np.arange(2), 100)
+    a, b = (
+        [answers(label, seed, random.random(200) < chance, true) for seed in range(seeds)]
+        for label, chance in (("a", 0.6), ("b", 0.5))
+    )
+    gap = bootstrap(a, b, {"top1": range(2)})["top1"]
+    values = np.concatenate(class_gaps(a, b), axis=1)
+    half = 1.96 * values.std() / math.sqrt(200)
+    if seeds > 1:
+        _, variance, freedom = paired.crossed_variance(values)
+        half = student.quantile(freedom) * math.sqrt(variance)
+    # the ends of 2000 draws are uncertain by three hundredths
+    assert (gap["high"] - gap["low"]) / 2 == pytest.approx(100 * half, rel=0.08)

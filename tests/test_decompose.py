@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -270,3 +271,29 @@ def test_brier_of_simulated_probabilities():
     found = means(by_squares(np.stack([p, 1 - p], 2), 0))
     assert found["brier_bias"] == pytest.approx(0.32, abs=0.001)
     assert found["brier_variance"] == pytest.approx(0.02, abs=0.0003)
+
+
+def test_an_interval_by_hand():
+    # of +-1 in turn the variance is 1: over both 7, over runs 3, over images 2
+    wave = np.tile([-1.0, 1.0], 500)
+    replicates = np.sqrt([[7.0], [3.0], [2.0]]) * wave
+    # of 4 runs 3 * 4 / 3 = 4; 7 - 3 - 2 = 2 is twice what answers add; 4 + 2 - 1 = 5; freedom 3 * (5 / 4)^2 = 4.7
+    half = 2.776445 / 1.959964 * math.sqrt(5)
+    assert interval(0.5, replicates, 4) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-6)
+
+
+def test_the_shares_of_the_runs_are_what_a_figure_is_made_of():
+    random = np.random.default_rng(0)
+    chances = softmax(random.normal(0, 2, (4, 30, 3)))
+    made = d._of_class(chances.argmax(2), 0, chances, np.array([True, False, False]))
+    for name in ("error", "to_many", "kw_bias", "kw_variance", "brier", "brier_bias", "brier_variance"):
+        figure, shares = made[name]
+        np.testing.assert_allclose(shares.mean(1), figure, atol=1e-12, err_msg=name)
+
+
+def test_replicates_over_runs_and_over_images_are_told_apart():
+    few = np.random.default_rng(0).integers(0, 2, 40)
+    alike, each = np.tile(few, (4, 1)), np.repeat([[0], [1], [0], [1]], 40, axis=1)
+    for predicted_, still, moved in ((alike, 1, 2), (each, 2, 1)):
+        _, replicates = decompose(predicted_, [40, 0]).over([0], "error")
+        assert replicates[still].std() < 1e-12 < replicates[moved].std()

@@ -10,9 +10,10 @@ import torch
 from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_optimizer import SGD
 from torch import nn
 
-from ltbench import Method, Prediction, Problem
+from ltbench import Method, Prediction, Problem, contract, labels, machine
 from ltbench.data.memory import Images, Norm
 from ltbench.errors import LtbenchError
 from ltbench.evaluate import Evaluation, dense_macs, evaluate
@@ -222,3 +223,18 @@ def test_a_prediction_of_another_shape_is_no_result(toy, images, monkeypatch, ch
     monkeypatch.setattr(toy, "predict", lambda image: changed(right(image)))
     with pytest.raises(LtbenchError, match=rf"Toy.predict\(\) gives {said}"):
         evaluate(toy, images, Accelerator(cpu=True))
+
+
+def test_a_run_is_computed_in_the_precision_of_its_recipe():
+    on = contract.Trials(labels.parse("ce"))
+    for precision, kind in (("bf16", torch.bfloat16), ("fp32", torch.float32)):  # the latter is left to other tests
+        accelerator = machine.make_accelerator("cpu", precision)
+        on.accelerator, seen = accelerator, {"fit": set(), "evaluate": set()}
+        method = on.fresh()
+        for what in seen:
+            hook = method.backbone.register_forward_hook(
+                lambda *given, what=what, seen=seen: seen[what].add(given[2].dtype)
+            )
+            on.fit(method, SGD.with_(epochs=1)) if what == "fit" else evaluate(method, on.test, accelerator)
+            hook.remove()
+        assert seen == {"fit": {kind}, "evaluate": {kind}}

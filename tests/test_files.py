@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from ltbench import Recipe
 from ltbench.data import dataset, transforms
 from ltbench.data.dataset import open_dataset
 from ltbench.data.decode import Bad, _open
@@ -17,7 +18,6 @@ from ltbench.data.streams import Share
 from ltbench.data.transforms import Look, look_of
 from ltbench.errors import LtbenchError
 from ltbench.method import Clock, Stream, by_image, by_rarity
-from ltbench.recipe import Recipe
 
 COUNTS = (9, 5, 2)
 WORDS = ("random_resized_crop", "flip", "color_jitter", "randaugment")
@@ -221,3 +221,19 @@ def test_a_picture_whose_white_is_not_known_is_refused_and_found(tmp_path, mode,
     with pytest.raises(LtbenchError, match=f"x.tif: not a whole image: mode {mode}: write it as 8 bits a channel"):
         open_picture(tmp_path / "x.tif")
     assert _open(tmp_path, "x.tif") == Bad("damaged image", "x.tif", f"mode {mode}: write it as 8 bits a channel")
+
+
+def test_the_words_are_torchvisions_with_the_numbers_of_the_field():
+    made = transforms.in_training(Look(32, ("randaugment", "color_jitter", "flip", "random_resized_crop")))
+    resized, _, jitter, _ = made.transforms
+    assert (resized.scale, resized.size) == ((0.08, 1.0), (32, 32))
+    assert jitter.brightness == jitter.contrast == jitter.saturation == (0.6, 1.4) and jitter.hue is None
+    *_, crop, turn = transforms.in_training(Look(32, ("rotate15", "crop"))).transforms
+    assert (isinstance(crop, v2.RandomCrop) and crop.padding == [4] * 4) or crop.padding == 4
+    assert list(turn.degrees) == [-15, 15]
+
+
+def test_at_test_a_side_is_rounded_to_the_nearest_pixel():
+    # 32 * 256 / 224 = 36.57
+    resized, _ = transforms.at_test(Look(32, ("random_resized_crop",))).transforms
+    assert list(resized.size) == [37]

@@ -255,3 +255,33 @@ def test_waiting_for_what_another_has(tmp_path, runner):
     with other.waiting(tmp_path, patience=0.1):
         assert names(tmp_path) == ["lease-1"]
     assert names(tmp_path) == []
+
+
+def test_who_looked_before_others_took_a_run_and_gave_it_back_gives_way(tmp_path, runner, monkeypatch):
+    foreign(tmp_path, monkeypatch, place=leases.here())  # of a process that is no more
+    one, other, make = runner(), runner(), leases._make
+
+    def late(path, processes):
+        monkeypatch.setattr(leases, "_make", make)
+        (tmp_path / "lease-1").unlink()  # taken over, carried out, given back; and taken again:
+        assert other.acquire(tmp_path) is None
+        return make(path, processes)
+
+    monkeypatch.setattr(leases, "_make", late)
+    assert one.acquire(tmp_path) is not None
+    assert names(tmp_path) == ["lease-1"] and not other.lost(tmp_path)
+
+
+def test_a_lease_of_that_name_which_another_has_made_since_is_let_be(tmp_path, runner, monkeypatch):
+    one = runner(beat=60.0)
+    assert one.acquire(tmp_path) is None
+    (tmp_path / "lease-1").unlink()
+    foreign(tmp_path, monkeypatch)
+    one.release(tmp_path)
+    assert names(tmp_path) == ["lease-1"]
+
+
+def test_a_lease_names_the_workers_too(tmp_path, runner):
+    assert runner().acquire(tmp_path, os.getppid()) is None
+    (lease,) = leases.find(tmp_path)
+    assert lease.holder.processes == {str(number): leases.born(number) for number in (os.getpid(), os.getppid())}

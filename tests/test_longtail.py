@@ -136,3 +136,15 @@ def test_the_prior_sums_to_one(counts):
 
 def test_class_counts_name_absent_classes_too():
     assert longtail.class_counts(torch.tensor([2, 0, 2]), 4).tolist() == [1, 0, 2, 0]
+
+
+@pytest.mark.parametrize("profile", ["exp", "step"])
+def test_a_whole_count_is_not_lost_to_rounding(profile):
+    # 49 * (1 / 49) is 0.9999999999999999
+    assert longtail.profile_counts(49, 2, 49, profile) == [49, 1]
+
+
+def test_effective_numbers_of_a_beta_next_to_one():
+    # (1 - b^n) is a millionth, and of a million images 1 - 1/e: in single precision 1 - b is wrong by a hundredth
+    one, million = longtail.effective_number_weights(torch.tensor([1, 1_000_000]), 0.999999).tolist()
+    assert million / one == pytest.approx(1e-6 / (1 - math.exp(-1)), rel=1e-5)

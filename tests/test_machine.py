@@ -4,6 +4,7 @@ import base64
 import hashlib
 import importlib.metadata
 import json
+import os
 import warnings
 
 import pytest
@@ -101,3 +102,12 @@ def test_an_installation_from_an_index_knows_none(installed):
 def test_an_installation_beside_the_code_that_runs_says_nothing_of_it(installed, tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "copy" / "ltbench" / "machine.py"))
     assert machine.commit.__wrapped__() == ("", False)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system forgets no peak")
+def test_the_peak_of_a_run_is_not_that_of_the_one_before():
+    block = bytearray(300 * 2**20)
+    high = machine.peak_memory_mb()
+    del block
+    machine.forget_peak()
+    assert machine.peak_memory_mb() < high - 200

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from test_graph import Rerun
+from test_optimizer import CPU
 
 from ltbench import Batch, Recipe, contract, labels, mixing
 
@@ -131,3 +132,22 @@ def test_mixing_changes_what_is_learnt_and_its_losses_take_shares(trials):
     torch.testing.assert_close(seen[0].target.sum(1), torch.ones(16))
     assert any(((each.target > 0).sum(1) == 2).any() for each in seen)
     assert not contract.same(contract.state(method), trained(on, BOTH.with_(mixup=0.0, cutmix=0.0)))
+
+
+def test_each_micro_batch_and_process_is_mixed_in_its_own_way():
+    def shares(rank, **changes):
+        return mixing.epoch(BOTH.with_(**changes), 7, 1, 10, 3, rank, CPU)
+
+    cut = shares(0, accumulate=2)
+    assert cut.shape == (3, 2, mixing.PARTS)
+    assert torch.equal(cut[:, :1], shares(0)) and not torch.equal(cut[:, 1:], shares(0))
+    assert not torch.equal(shares(1), shares(0))
+
+
+def test_each_stream_is_mixed_in_its_own_way_as_the_runs_seed_says(trials, monkeypatch):
+    asked, epoch = [], mixing.epoch
+    monkeypatch.setattr(mixing, "epoch", lambda recipe, *place: asked.append(place[:5]) or epoch(recipe, *place))
+    on = trials("bbn")
+    on.fit(on.fresh(), BOTH.with_(epochs=2), seed=3)
+    # seed, stream, first step, steps, rank
+    assert asked == [(3, 0, 0, 4, 0), (3, 1, 0, 4, 0), (3, 0, 4, 4, 0), (3, 1, 4, 4, 0)]

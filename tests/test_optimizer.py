@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from test_golden import double_precision
@@ -9,7 +11,7 @@ from test_graph import Rerun, stopped
 
 from ltbench import Recipe, contract, labels
 from ltbench.averaging import Average
-from ltbench.optimizer import make_optimizer, optimizer_tensors
+from ltbench.optimizer import TABLES, make_optimizer, optimizer_tensors
 from ltbench.trainer import DivergedError, Progress
 
 SGD = Recipe(3, batch_size=16, lr=0.05, warmup=0.0, augment=("crop", "flip"))  # 4 steps an epoch, the last of 5 images
@@ -52,21 +54,6 @@ def test_adamw_spares_biases_norms_and_position_tables(trials):
     assert "relative_position_bias_table" in {names[id(p)] for p in spared["params"]}
     (everything,) = make_optimizer(method, ADAMW.with_(decay_norms=True), CPU).param_groups
     assert len(everything["params"]) == len(names)
-
-
-def test_adamw_steps_as_torchs_plain_one_would(trials):
-    method, twin = trials("ce").fresh(), trials("ce").fresh()
-    plain = torch.optim.AdamW(twin.parameters(), lr=2e-3, weight_decay=0.05, foreach=False)
-    optimizer = make_optimizer(method, ADAMW.with_(decay_norms=True), CPU)
-    optimizer.param_groups[0]["lr"].fill_(2e-3)
-    for step in range(3):
-        for i, (p, q) in enumerate(zip(method.parameters(), twin.parameters(), strict=True)):
-            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * step + i))
-            q.grad = p.grad.clone()
-        optimizer.step()
-        plain.step()
-    for p, q in zip(method.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(p, q)
 
 
 @pytest.mark.parametrize("recipe", [SGD, ADAMW], ids=["sgd", "adamw"])
@@ -241,3 +228,68 @@ def test_all_of_it_learns(trials):
     on.fit(method, recipe)
     outcome = contract.evaluate(method, on.test, on.accelerator)
     assert (outcome.predicted == outcome.label).float().mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("recipe", "plain"),
+    [
+        (SGD.with_(momentum=0.8, weight_decay=0.3), partial(torch.optim.SGD, nesterov=True)),
+        (SGD.with_(momentum=0.8, nesterov=False, weight_decay=0.3), partial(torch.optim.SGD, nesterov=False)),
+        (
+            ADAMW.with_(betas=(0.8, 0.95), eps=0.1, weight_decay=0.3, decay_norms=True),
+            partial(torch.optim.AdamW, betas=(0.8, 0.95), eps=0.1),
+        ),
+    ],
+    ids=["nesterov", "momentum", "adamw"],
+)
+def test_an_optimizer_steps_as_torchs_plain_one_would(trials, recipe, plain):
+    method, twin = trials("ce").fresh(), trials("ce").fresh()
+    more = {"momentum": 0.8} if recipe.optimizer == "sgd" else {}
+    expected = plain(twin.parameters(), lr=0.1, weight_decay=0.3, foreach=False, **more)
+    optimizer = make_optimizer(method, recipe, CPU)
+    optimizer.param_groups[0]["lr"].fill_(0.1)
+    for step in range(3):
+        for i, (p, q) in enumerate(zip(method.parameters(), twin.parameters(), strict=True)):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * step + i))
+            q.grad = p.grad.clone()
+        optimizer.step()
+        expected.step()
+    for p, q in zip(method.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_adamw_spares_each_kind_of_position_table(trials, name):
+    method = trials("ce").fresh()
+    table = torch.nn.Parameter(torch.ones(5, 5))
+    setattr(method, name, table)
+    _, spared = make_optimizer(method, ADAMW, CPU).param_groups
+    assert any(p is table for p in spared["params"])
+    assert TABLES == ("relative_position_bias_table", "absolute_pos_embed", "pos_embed", "cls_token")
+
+
+def test_both_statistics_of_batchnorm_are_averaged(trials):
+    held = Average(trials("ce").fresh(), 0.9).held
+    assert {"backbone.stages.0.1.running_mean", "backbone.stages.0.1.running_var"} < set(held)
+
+
+def test_the_images_of_an_epoch_are_those_that_were_left_of_it(trials):
+    on, told = trials("ce"), []
+    progress, tensors = stopped(on, 2, SGD)
+    again = on.fresh()
+    again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
+    on.fit(again, SGD, progress=progress, after_epoch=lambda row, images, seconds: told.append(images))
+    # 53 images, of which two steps of 16 were done before
+    assert told == [21, 53, 53]
+
+
+def test_what_a_step_draws_hangs_on_the_seed_of_the_run(trials):
+    drawn = []
+
+    def loss(self, t, batch):
+        drawn.append(torch.rand(()).item())
+        return {"ce": self.logits(batch.image).square().mean()}
+
+    for seed in (0, 1):
+        trials("ce").fit(doctored(trials("ce"), loss=loss), SGD.with_(epochs=1), seed=seed)
+    assert len(set(drawn)) == len(drawn) == 8

@@ -9,6 +9,7 @@ import calls
 import made_images
 import pytest
 import tiny
+import torch
 
 from ltbench.data.dataset import open_dataset
 from ltbench.data.spec import DataSpec
@@ -303,3 +304,15 @@ def test_data_show_says_how_the_images_are_read(home, capsys):
     assert f"images of 24x24 pixels, read each time, from {home}/pets" in calls.ltbench(capsys, *files).out
     both = calls.ltbench(capsys, *words, "--set", "recipe.augment=[random_resized_crop, crop]")
     assert both.code == 2 and "tiny.yaml:4: recipe.augment: either crop or random_resized_crop" in both.err
+
+
+def test_of_fewer_classes_the_test_images_are_those_classes_alone(home):
+    assert opened(home, classes=2).test.label.tolist() == [0, 0, 1, 1]
+
+
+def test_of_fewer_classes_of_a_pool_too(glyph_cache):
+    data = open_dataset(DataSpec("glyphs_lt", 3.0, head=9, classes=20), glyph_cache)
+    whole = open_dataset(DataSpec("glyphs_lt", 3.0, head=9), glyph_cache)
+    assert data.test.label.unique().tolist() == list(range(20)) and data.test.classes == 20
+    assert torch.equal(data.test.image, whole.test.image[: len(data.test)])
+    assert data.fingerprints["test"] != whole.fingerprints["test"]

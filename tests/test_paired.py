@@ -201,3 +201,15 @@ def test_records_without_predictions_are_compared_by_their_scores():
     assert found is not None and found.mean == pytest.approx(9)
     assert found.p == pytest.approx(stats.ttest_1samp([10, 9, 8], 0).pvalue)
     assert paired.Comparer([1.0] * 3).difference(ours, {7: theirs[0]}, scores) is None
+
+
+def test_where_images_weigh_differently_the_counts_alone_decide_nothing():
+    # of 1000 images of class 0 ours are right in 200 and theirs in 800; of 10 of class 1 ours in all, theirs in none
+    total = (1000, 10, 0)
+    place = np.arange(1010)
+    ours, theirs = ((place < 200) | (place >= 1000))[None], (place < 800)[None]
+    (a,), (b,) = runs(ours, total, "bbn"), runs(theirs, total, "ce")
+    assert paired.Comparer([1.0, 1.0, 1.0]).behind({0: a}, {0: b}, {}) is True
+    # by class: -60 and +100 per cent
+    assert paired.Comparer([1 / 1000, 1 / 10, 0.0]).behind({0: a}, {0: b}, {}) is False
+    assert paired.Comparer([1 / 1000, 1 / 10, 0.0]).difference({0: a}, {0: b}, {}).mean == pytest.approx(20)

@@ -135,3 +135,10 @@ def test_the_short_suite_shows_them_as_what_they_are():
     assert found is not None and (found["top1"], found["epochs"], found["same_recipe"]) == (48.82, 200, False)
     assert all(r["reported"] is None or not r["reported"]["same_recipe"] for r in rows.values())
     assert rows["ride_ea"]["reported"]["routing"] and not rows["ride_ea"]["reported"]["distilled"]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_figure_that_is_no_number_is_refused_with_its_line(tmp_path, value):
+    (tmp_path / "reported.csv").write_text(f"{HEADER}\n{line('two', 41.0)}\n{line('two', float(value))}\n")
+    with pytest.raises(LtbenchError, match=f"reported.csv:3: top1 must be a number, got '{value}'"):
+        published.read(tmp_path)

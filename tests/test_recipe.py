@@ -235,3 +235,14 @@ def test_values_out_of_bounds_are_refused(wrong):
 def test_epochs_are_required():
     with pytest.raises(ValidationError):
         validated(ADAPTER, {})
+
+
+def test_a_warm_up_begins_below_the_least_rate_of_steps_too():
+    # a hundredth from the start on, so 0.1 is what counts; half of it in the first of 4 epochs
+    recipe = Recipe(4, lr=1.0, steps=(0.0,), gamma=0.01, warmup=0.5, min_lr=0.1)
+    assert rates(recipe) == pytest.approx([0.05, 0.1, 0.1, 0.1])
+
+
+def test_a_second_stage_is_rounded_to_the_nearest_epoch():
+    # 45 * 30 / 200 = 6.75; 41 * 30 / 200 = 6.15
+    assert [Recipe(epochs).share(30, of=200) for epochs in (45, 41)] == [7, 6]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from make_records import make
 
 from ltbench import atomic, keys, record
 from ltbench.errors import LtbenchError
@@ -266,3 +267,24 @@ def test_no_committed_record_needs_the_slow_way_to_its_hash(monkeypatch):
 def test_pythons_collector_is_on_again_after_reading(tmp_path):
     record.read_folder(tmp_path)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"right": [11, 5, 1]},  # of 10
+        {"members": [[1, 2]]},  # of three classes
+        {"per_image": {"experts_used": {"mean": 1.0, "by_class": [1.0]}}},
+        {"calibration": {"count": [30], "right": [15], "confidence": [18.0, 0.0]}},
+        {"macs": -1.0},
+        {"macs_used": -1.0},
+        {"data": make().data.model_dump() | {"counts": [200, 50, -1]}},
+        {"data": make().data.model_dump() | {"groups": [20, 100]}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_figures_that_cannot_be_are_refused(tmp_path, changes):
+    path = record.write(make(), tmp_path)
+    path.write_text(sealed(json.loads(path.read_text()) | changes))
+    with pytest.raises(LtbenchError, match="not a record"):
+        record.read(path)

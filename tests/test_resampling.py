@@ -11,7 +11,14 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench import listing, plan, planfile, record, suite, tables
+from ltbench import (
+    listing,
+    plan,
+    planfile,
+    record,
+    suite,
+    tables,
+)
 from ltbench.data import dataset, pack
 from ltbench.data.dataset import cut, open_dataset
 from ltbench.data.source import Source
@@ -229,3 +236,8 @@ def test_a_pack_of_a_drawn_suite_holds_the_images_of_all_draws(tmp_path):
         assert len(open_dataset(part, tmp_path).train) == sum(cut(part, pool)[0])
     with pytest.raises(LtbenchError, match="not in this pack"):
         open_dataset(DataSpec("glyphs_lt", 10.0, head=30, draw=7), tmp_path)
+
+
+def test_of_several_thresholds_that_part_the_groups_the_lowest_is_taken():
+    # 4 > t >= 2 > ... : t may be 2 or 3; 1 < t <= 2
+    assert nearest_groups([4, 2, 1], [200, 60, 5], (100, 20)) == (2, 2)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from make_records import make, row, text, write
 from sklearn import metrics
+from test_published import HEADER, line
 
 from ltbench import record, rescore
 from ltbench.checkpoints import save_final
@@ -237,3 +238,44 @@ def test_the_command_adjusts(command, stored):
     assert json.loads(done.stdout) == load(results, Options(adjust=(1.0,), runs=runs)).rows
     done = command("table", results, "--adjust", "0,1", "--metric", "balanced", "--runs", runs)
     assert done.returncode == 0 and "Oracle: each row's tau is the best on the test set" in done.stdout
+
+
+@pytest.fixture
+def two_seeds(tmp_path):
+    """(results, runs): two seeds of ce and their logits; of the second, one image of class 1 is taken for class 0.
+
+    A tau of 1 raises class 2 by log(200 / 5) = 3.7 over class 0, one of 2 by 7.4.
+    """
+    ahead = [[2.0] * k + [5.0] * m + [9.0] * 5 for k, m in ((1, 4), (3, 2))]  # class 0 over class 2, in images of both
+    logits = np.array([[x, -99, 0] for x in ahead[0]] + [[0, 50, 0]] * 10 + [[x, -99, 0] for x in ahead[1]], "f2")
+    made, true = [], np.repeat(np.arange(3), 10)
+    for seed in (0, 1):
+        logits[10, 0] = 99 * seed
+        right = np.bincount(true[logits.argmax(1) == true], minlength=3)
+        made.append(make("ce", seed, right=tuple(right.tolist()), predictions=record.encode(logits.argmax(1))))
+        given = {"logits": torch.from_numpy(logits), "label": torch.from_numpy(true)}
+        save_final(tmp_path / "runs" / made[-1].stem, made[-1].key, {"weights": {}, "logits": given})
+    return write(tmp_path / "results", [row(made)], made).parent, tmp_path / "runs"
+
+
+@pytest.mark.parametrize(("metric", "tau"), [("top1", 1), ("worst", 2)])
+def test_an_oracles_tau_is_the_best_in_the_metric(two_seeds, metric, tau):
+    # of 10 images of classes 0 and 2 each are right: 10 and 0, then 9 and 3, then 5 and 5
+    results, runs = two_seeds
+    (oracle,) = load(results, Options(adjust=(0, 1, 2), metric=metric, runs=runs)).rows
+    assert oracle["adjust"] == {"tau": tau, "oracle": True}
+
+
+def test_adjusted_figures_are_not_held_against_published_ones(two_seeds):
+    results, runs = two_seeds
+    (results / "reported.csv").write_text(f"{HEADER}\n{line('two', 5.0)}\n")
+    plain, moved = (load(results, Options(adjust=taus, runs=runs)).rows[0] for taus in ((), (1.0,)))
+    assert plain["reported"]["differs"] is True and moved["reported"]["differs"] is None
+
+
+def test_logits_of_other_images_are_no_logits(two_seeds):
+    results, runs = two_seeds
+    found = next(iter(record.read_folder(results / "toy")[0].values()))
+    given = {"logits": torch.zeros(30, 4), "label": torch.zeros(30)}
+    save_final(runs / found.stem, found.key, {"weights": {}, "logits": given})
+    assert rescore.logits_of(found, runs) is None

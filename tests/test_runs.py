@@ -1,14 +1,18 @@
 """One run: its record, its weights, its parents; kills and resumes are in test_kill.py."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import torch
 
-from ltbench import Prediction, checkpoints, machine, record, registry, runs, state
+from ltbench import Prediction, checkpoints, contract, decompose, live, machine, record, registry, rescore, runs, state
 from ltbench.errors import LtbenchError
 from ltbench.trainer import Interrupted
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
+SMALL = ("data.head=3", "recipe.epochs=1")
 
 
 def test_every_kind_of_run_ends_in_a_record_that_reads_back(tmp_path, glyph_cache):
@@ -292,3 +296,120 @@ def test_logits_that_are_not_finite_are_a_diverged_run(tmp_path, glyph_cache, mo
     made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
     (got,) = tiny.carry_out(made, where).values()
     assert got.status == "diverged" and "not finite" in got.reason
+
+
+def begun(monkeypatch) -> list:
+    """What every training begins with: (seed, weights, training images)."""
+    found, fit = [], runs.Fit
+
+    def noted(method, recipe, train, accelerator, seed, *more, **named):
+        found.append((seed, contract.state(method), train))
+        return fit(method, recipe, train, accelerator, seed, *more, **named)
+
+    monkeypatch.setattr(runs, "Fit", noted)
+    return found
+
+
+def test_a_runs_seed_draws_its_first_weights_and_all_that_comes_after(tmp_path, glyph_cache, monkeypatch):
+    planned, found = tiny.make(tmp_path, glyph_cache, "ce", *SMALL, "seeds=[0, 5]"), begun(monkeypatch)
+    tiny.carry_out(planned, tiny.settings(tmp_path, glyph_cache))
+    (one, first, _), (other, second, _) = found
+    assert (one, other) == (0, 5)
+    assert not torch.equal(first["heads.0.weight"], second["heads.0.weight"])
+    assert not torch.equal(first["backbone.stages.0.0.weight"], second["backbone.stages.0.0.weight"])
+
+
+def test_a_run_that_diverged_keeps_the_epochs_before(tmp_path, glyph_cache, monkeypatch):
+    planned = tiny.make(tmp_path, glyph_cache, "ce", *SMALL)
+
+    def diverged(*given):
+        raise runs.DivergedError("at last")
+
+    monkeypatch.setattr(runs, "evaluate", diverged)
+    (found,) = tiny.carry_out(planned, tiny.settings(tmp_path, glyph_cache)).values()
+    assert (found.status, found.reason, len(found.history)) == ("diverged", "at last", 1)
+
+
+def test_a_run_on_a_part_of_the_images_never_sees_those_held_out(tmp_path, glyph_cache, monkeypatch):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *SMALL).runs.values()
+    identity = replace(spec.identity, part="fit")
+    part = replace(spec, ref=replace(spec.ref, part="fit"), identity=identity, key=identity.key)
+    where, found = tiny.settings(tmp_path, glyph_cache), begun(monkeypatch)
+    assert runs.execute(part, {}, where, lambda event: None).status == "complete"
+    ((_, state, train),) = found
+    fit, _ = live.on_device(spec, glyph_cache, "cpu").train.split()
+    assert torch.equal(train.image, fit.image) and torch.equal(train.label, fit.label)
+    assert torch.equal(state["counts"], fit.counts), "what the method knows of the classes, too"
+
+
+def test_a_parent_is_finished_in_eval_mode_and_without_gradients(tmp_path, glyph_cache, monkeypatch):
+    cls, seen = registry.get("tau_norm"), []
+    begin = cls.begin
+
+    def noted(self, parents, data):
+        seen.extend(parents.values())
+        begin(self, parents, data)
+
+    monkeypatch.setattr(cls, "begin", noted)
+    planned, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
+    tiny.carry_out(planned, where)
+    (parent,) = seen
+    assert not any(part.training for part in parent.modules())
+    assert not any(p.requires_grad for p in parent.parameters())
+
+
+def test_a_record_tells_of_the_heads_and_counts_frozen_parameters_too(tmp_path, glyph_cache):
+    planned, where = tiny.make(tmp_path, glyph_cache, "ce, crt", *SMALL), tiny.settings(tmp_path, glyph_cache)
+    records = tiny.carry_out(planned, where)
+    ce = next(spec for spec in planned.runs.values() if spec.label == "ce")
+    weights = checkpoints.load_final(where.folder(ce), ce.key, "weights")
+    (head,) = records["ce"].heads
+    assert head.norms == pytest.approx(weights["heads.0.weight"].square().sum(1).sqrt().tolist())
+    assert head.biases == pytest.approx(weights["heads.0.bias"].tolist())
+    # cRT's features and one linear head, as CE's, whatever of it trains
+    assert records["crt"].parameters == records["ce"].parameters > 62 * 64
+
+
+@pytest.mark.parametrize("changed", [{"history": ()}, {"calibration": None}, {"members": ((0,) * 62,)}], ids=str)
+def test_a_run_that_is_trained_again_must_agree_in_all_its_numbers(tmp_path, glyph_cache, changed):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *SMALL).runs.values()
+    where = tiny.settings(tmp_path, glyph_cache)
+    got = runs.execute(spec, {}, where, lambda event: None)
+    record.write(got.model_copy(update=changed), where.record_path(spec).parent)
+    again = runs.execute(spec, {}, where, lambda event: None)
+    assert again.status == "failed" and "contradicts" in again.reason
+
+
+def test_averaged_weights_go_on_where_they_were_saved(tmp_path, glyph_cache):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3", "recipe.ema=0.9").runs.values()
+    expected = runs.execute(spec, {}, tiny.settings(tmp_path / "whole", glyph_cache), lambda event: None)
+    where, calls = tiny.settings(tmp_path / "broken", glyph_cache), iter(range(100))
+    with pytest.raises(Interrupted):
+        runs.execute(spec, {}, where, lambda event: None, stop=lambda: next(calls) == 2)
+    assert runs.execute(spec, {}, where, lambda event: None).fixed() == expected.fixed()
+    weights = [(tmp_path / at / "runs" / spec.stem / "weights.safetensors").read_bytes() for at in ("whole", "broken")]
+    assert weights[0] == weights[1]
+
+
+def test_the_logits_that_are_kept_are_those_that_the_record_counts(tmp_path, glyph_cache):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3").runs.values()
+    where = tiny.settings(tmp_path, glyph_cache)
+    record = runs.execute(spec, {}, where, lambda event: None)
+    confidence = decompose.softmax(rescore.logits_of(record, where.runs)).max(1)
+    # half precision keeps three digits
+    assert confidence.sum() == pytest.approx(sum(record.calibration.confidence), rel=1e-3)
+
+
+def test_a_checkpoint_is_due_so_long_after_the_last_one(tmp_path, glyph_cache, monkeypatch):
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3", "recipe.batch_size=16").runs.values()
+    now = [0.0]
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    saved, save_one = [], checkpoints.save
+    monkeypatch.setattr(checkpoints, "save", lambda *given: saved.append(given[2].step) or save_one(*given))
+
+    def second_passes() -> bool:
+        now[0] += 1.0
+        return False
+
+    runs.execute(spec, {}, tiny.settings(tmp_path, glyph_cache, checkpoint=4.0), lambda event: None, stop=second_passes)
+    assert saved == [4, 8, 12], "of 12 steps of a second each"

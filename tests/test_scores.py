@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltbench.record import Calibration, Data, Record
-from ltbench.scores import accuracy, ece, figures, gain, group_classes, summary
+from ltbench.scores import accuracy, class_shift, class_weights, ece, figures, gain, group_classes, summary
 from ltbench.student import quantile
 
 FEW = settings(deadline=None, max_examples=50)
@@ -138,3 +138,17 @@ def test_a_method_gains_nothing_over_itself():
 def test_equal_values_show_no_spread_and_no_interval():
     """On a grid of whole images two seeds are equal now and then: +2.0±0.0 would claim certainty."""
     assert summary([12.0, 12.0]) == {"mean": 12, "sd": 0, "ci95": None}
+
+
+def test_classes_of_equally_many_images_are_ranked_by_their_label():
+    assert class_shift((7, 7, 5), "forward25") == pytest.approx((1, 1 / 5, 1 / 25))
+    assert class_shift((7, 7, 5), "backward25") == pytest.approx((1 / 25, 1 / 5, 1))
+
+
+def test_what_an_image_of_each_class_weighs():
+    made = record((500, 50, 5), (1, 2, 0), (2, 4, 0))
+    assert class_weights(made, "top1", "uniform") == [1, 1, 1]
+    assert class_weights(made, "balanced", "uniform") == [1 / 2, 1 / 4, 0]
+    assert class_weights(made, "balanced", "forward25") == [1 / 2, 1 / 4, 0]
+    assert class_weights(made, "top1", "forward25") == pytest.approx([1 / 2, 1 / 20, 0])
+    assert class_weights(made, "worst", "uniform") is None

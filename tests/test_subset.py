@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltbench.data import cifar
+from ltbench.data import cifar, dataset
+from ltbench.data.catalogue import FACTS
 from ltbench.data.dataset import open_dataset
 from ltbench.data.spec import DataSpec
 from ltbench.data.subset import longtail_rows, pixel_fingerprint, row_fingerprint
@@ -138,3 +139,13 @@ def test_damaged_images_are_refused_and_not_downloaded_over(tmp_path, monkeypatc
     with pytest.raises(LtbenchError, match=r"of another md5[\s\S]*--data"):
         cifar.load(tmp_path, 100)
     assert (tmp_path / "cifar-100-python" / "train").read_bytes() == b"half a file"
+
+
+def test_images_are_normalised_as_in_the_official_codes():
+    cifar = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    norms = {name: tuple(norm) for name, (_, norm) in dataset._SETS.items()}
+    assert norms == {"cifar10_lt": cifar, "cifar100_lt": cifar, "glyphs_lt": ((0.5,) * 3, (0.25,) * 3)}
+    assert {name: (facts.mean, facts.std) for name, facts in FACTS.items()} == {
+        "imagenet_lt": imagenet, "places_lt": imagenet, "inat18": ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192)),
+    }  # fmt: skip

@@ -1,11 +1,12 @@
 """The shipped suites."""
 
 import re
+from pathlib import Path
 
 import made_images
 import pytest
 
-from ltbench import Clock, plan, suite
+from ltbench import Clock, plan, planfile, suite
 
 CIFAR100 = ("cifar100_lt", "cifar100_lt_if10", "cifar100_lt_if50", "cifar100_lt_classic", "cifar100_lt_short")
 
@@ -116,3 +117,42 @@ def test_the_recipes_of_the_papers_on_large_images():
     assert (swin.mixup, swin.cutmix, swin.label_smoothing, swin.decay_norms) == (0.8, 1.0, 0.1, False)
     assert swin.lr_at(Clock(0, 300, 0, 0)) == pytest.approx(1e-3 / 20, rel=0.01)
     assert swin.lr_at(Clock(299, 300, 0, 0)) == pytest.approx(1e-5, rel=0.01)
+
+
+RESULTS = Path(__file__).parent.parent / "results"
+DONE = sorted(path.parent.name for path in RESULTS.glob("*/plan.json"))
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_a_shipped_suite_still_asks_for_the_runs_whose_records_are_committed(name, cifar100):
+    rows = planfile.read(RESULTS / name).rows
+    for sets in {row.sets for row in rows}:
+        made = plan.make(suite.read(name, sets), cifar100)
+        asked = {(row.block, row.label): row.keys for row in made.rows}
+        for row in (row for row in rows if row.sets == sets):
+            assert row.keys.items() <= asked.get((row.block, row.label), {}).items(), row.label
+
+
+RIDE200 = {"momentum": 0.9, "schedule": "steps", "steps": (0.8, 0.9), "gamma": 0.01, "warmup": 0.025}
+
+
+@pytest.mark.parametrize(
+    "name", ["cifar100_lt", "cifar100_lt_classic", "cifar100_lt_if10", "cifar100_lt_if50", "cifar10_lt"]
+)
+def test_the_schedule_of_the_papers_on_cifar(name):
+    recipe = suite.read(name).recipe
+    assert {key: getattr(recipe, key) for key in RIDE200} == RIDE200
+    assert (recipe.epochs, recipe.lr, recipe.batch_size) == (200, 0.1, 128)
+
+
+# The settings that rows of the papers' suites have of their own, as docs/ and RIDE.md give them
+OWN = {
+    "imagenet_lt_resnet50": {"crt": 10, "lws": 5}, "imagenet_lt_resnext50": {"crt": 10, "lws": 5},
+    "places_lt_resnet152": {"crt": 10, "lws": 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_second_stages_on_large_images_last_as_long_as_published(name):
+    own = {next(iter(e.given)): e.recipe["epochs"] for e in suite.read(name).entries if "epochs" in e.recipe}
+    assert OWN[name].items() <= own.items()
