@@ -28,6 +28,7 @@ from .suite import Entry, Suite
 if TYPE_CHECKING:
     from .plan import Plan
 
+DEEPEST = 20  # runs that may need one another in a row
 MOST = 1000  # runs that one run of a row may need, itself and those that its parents need among them
 
 
@@ -96,8 +97,8 @@ class Visitor:
         if here in trail:
             chain = " -> ".join(step[0] for step in (*trail[trail.index(here) :], here))
             raise LtbenchError(f"{self.where}: a cycle: {chain}")
-        if len(trail) > 20:
-            raise LtbenchError(f"{self.where}: more than 20 runs need one another: {label}")
+        if len(trail) > DEEPEST:
+            raise LtbenchError(f"{self.where}: more than {DEEPEST} runs need one another: {label}")
         self.visits += 1
         if self.visits > MOST:  # many of many of many: it would take minutes to count them
             raise LtbenchError(f"{self.where}: more than {MOST} runs are needed for one")
@@ -128,20 +129,20 @@ class Visitor:
         )  # fmt: skip
         return self._known(run)
 
-    def _skip(self, method: str, options: Mapping[str, Any], spec: ProblemSpec, asked: set[str]) -> str:
+    def _skip(self, method: str, options: Mapping[str, Any], spec: ProblemSpec, asked: set[str], depth: int = 0) -> str:
         """The reason of a method, or of one that it starts from, not to run here; "" where there is none.
 
         asked: those that were asked before, which need not be again; cycles and endless needs are told by visit().
         """
         asked.add(digest([method, registry.canonical(options)]))
         said: str = self._ask(method, "skip", spec, options)
-        if said:
+        if said or depth > DEEPEST:
             return said
         for role, ref in self._ask(method, "needs", options).items():
             parent = self._resolved(method, ref)
             if len(asked) > MOST or digest([ref.method, registry.canonical(parent)]) in asked:
                 continue
-            if said := self._skip(ref.method, parent, spec, asked):
+            if said := self._skip(ref.method, parent, spec, asked, depth + 1):
                 return f"{role} {labels.label(ref.method, parent)}: {said}"
         return ""
 

@@ -124,3 +124,9 @@ def test_faults_of_the_data_are_named_with_their_place_and_hide_no_others(capsys
     done = calls.ltbench(capsys, "plan", tmp_path / "s.yaml", "--data", glyph_cache)
     assert done.code == 2
     assert "s.yaml:1: data[0]: data.head is 30000" in done.err and "s.yaml:1: data[1]: data.classes is 99" in done.err
+
+
+def test_needs_that_never_end_are_one_message(capsys, tmp_path, glyph_cache, own_registry):
+    hook = 'needs(cls, options): return {"next": Ref("own", {"strength": options["strength"] + 1.0})}'
+    done = plan(capsys, tmp_path, glyph_cache, hook, methods="[own]")
+    assert done.code == 2 and "more than 20 runs need one another" in done.err and "Traceback" not in done.err
