@@ -135,10 +135,10 @@ def _record(suite: Suite, path: Path) -> Iterator[Finding]:
 
 def _source(method: str) -> str:
     """The hash of a method's source as it is now; "" where there is none of that name."""
-    from . import registry
+    from . import registry, sources
 
     methods = registry.available()
-    return registry.source_hash(methods[method]) if method in methods else ""
+    return sources.source_hash(methods[method]) if method in methods else ""
 
 
 def _unasked(suite: Suite) -> Iterator[Finding]:

@@ -49,14 +49,14 @@ def _methods() -> Mapping[str, type]:
 
 
 def _method(name: str, cls: Any) -> dict[str, Any]:
-    from . import registry
+    from . import registry, sources
 
     return {
         "name": name,
         "paper": cls.paper,
         "summary": (inspect.getdoc(cls) or "").partition("\n")[0],
         "options": {option.name: option.default for option in registry.describe(cls)},
-        "origin": registry.origin(cls),
+        "origin": sources.origin(cls),
     }
 
 
@@ -93,9 +93,9 @@ def show_one(name: str, console: Console) -> None:
 
 
 def _show_method(name: str, cls: Any, console: Console) -> None:
-    from . import registry
+    from . import registry, sources
 
-    console.print(Text(f"{name}  ({registry.origin(cls)}, version {cls.version})", style="bold"))
+    console.print(Text(f"{name}  ({sources.origin(cls)}, version {cls.version})", style="bold"))
     paragraphs = re.sub(r"(?<!\n)\n(?![\n ])", " ", inspect.getdoc(cls) or "")  # the window breaks the lines
     console.print(Text(paragraphs))
     if cls.paper:

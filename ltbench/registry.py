@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_a
 import pydantic
 
 from .errors import LtbenchError, explain, unknown
+from .sources import bases, origin
 from .strict_yaml import dotted
 
 if TYPE_CHECKING:
@@ -69,11 +70,6 @@ def register(name: str) -> Callable[[C], C]:
         return cls
 
     return add
-
-
-def origin(cls: type) -> str:
-    """Module and class, as messages name a method's source."""
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def available() -> dict[str, type[Method]]:
@@ -148,6 +144,8 @@ def _load_file(path: Path, name: str) -> None:
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None or not path.is_file():
         raise LtbenchError("no such file")
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # last: a helper module beside the plugin is found, and hides no other
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
@@ -167,35 +165,13 @@ def place(error: BaseException) -> str:
 
     Of a plugin's lines the innermost; else of ours the outermost, which called what failed.
     """
-    modules = {base.__module__ for cls in _METHODS.values() for base in _bases(cls)}
+    modules = {base.__module__ for cls in _METHODS.values() for base in bases(cls)}
     found = ""
     for frame, line in traceback.walk_tb(error.__traceback__):  # the outermost first
         name = frame.f_globals.get("__name__", "")
         if name in modules and (not found or not name.startswith("ltbench.")):
             found = f" ({Path(frame.f_code.co_filename).name}:{line})"
     return found
-
-
-def _bases(cls: type) -> list[type]:
-    """A method's class and the methods it derives from."""
-    from .method import Method
-
-    return [base for base in cls.__mro__ if issubclass(base, Method) and base is not Method]
-
-
-def source_files(cls: type) -> list[Path]:
-    """The files that define a method: its own and those of the methods it derives from."""
-    return sorted({Path(inspect.getfile(base)) for base in _bases(cls)})
-
-
-def source_hash(cls: type) -> str:
-    """sha256 of a method's source files."""
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in source_files(cls))).hexdigest()
-
-
-def plugin_hash(cls: type) -> str:
-    """What stands in a run's key for a method's source: nothing for ours, which have versions; else its hash."""
-    return "" if cls.__module__.startswith("ltbench.") else source_hash(cls)
 
 
 # Options

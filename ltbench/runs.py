@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from . import checkpoints, machine, registry
+from . import checkpoints, machine, registry, sources
 from . import record as records
 from .data.seeds import seed_of
 from .data.streams import Data
@@ -121,7 +121,7 @@ def describe(spec: RunSpec) -> Record:
             "data": {**dataset_card, "fingerprints": spec.identity.fingerprints},
             "suite_recipe": spec.suite_recipe.recorded(),
             "parents": spec.parents,
-            "source": registry.source_hash(registry.get(spec.ref.method)),
+            "source": sources.source_hash(registry.get(spec.ref.method)),
         }
     )
 

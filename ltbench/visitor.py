@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from . import answers, labels, outline, registry
+from . import answers, labels, outline, registry, sources
 from .backbones import BackboneSpec
 from .data.dataset import Dataset
 from .data.spec import DataSpec
@@ -116,7 +116,7 @@ class Visitor:
         size = self._size(recipe)
         recipe = self._plain(recipe)
         identity = Identity(
-            method=ref.method, version=cls.version, plugin=registry.plugin_hash(cls),
+            method=ref.method, version=cls.version, plugin=sources.plugin_hash(cls),
             options=registry.canonical(ref.options), recipe=recipe.recorded(),
             fingerprints=self.sample.fingerprints, backbone=self.net.label, seed=ref.seed, part=ref.part,
             parents={role: parent.key for role, parent in parents.items()}, weights=self.net.origin,

@@ -87,9 +87,10 @@ def command(server: warm.Server) -> Callable[..., subprocess.CompletedProcess[st
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Methods that a test registers are forgotten after it."""
     monkeypatch.setattr(registry, "_METHODS", dict(registry.available()))
+    monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield
     registry._model.cache_clear()
     for name in set(sys.modules) - before:
-        if name.startswith("ltbench_plugin_"):
+        if name.startswith(("ltbench_plugin_", "own_helper_")):
             del sys.modules[name]

@@ -12,7 +12,7 @@ import make_records
 import pytest
 import torch
 
-from ltbench import checkpoints, leases, planfile, record, registry
+from ltbench import checkpoints, leases, planfile, record, registry, sources
 from ltbench.trainer import Progress
 
 OLD = time.time() - 3600
@@ -272,7 +272,7 @@ def test_a_record_of_a_plugin_is_not_called_stale_where_the_plugin_was_not_named
 
 
 def test_a_record_whose_method_is_as_it_was_is_not_stale(good, capsys):
-    source = registry.source_hash(registry.get("ce"))
+    source = sources.source_hash(registry.get("ce"))
     made = record.read(one(good)).model_copy(update={"source": source})
     record.write(made, good / "results/toy")
     assert "stale" not in doctor(capsys, good).out

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pytest
 from annotated_types import Ge, Interval
 
-from ltbench import Method, Ref, register, registry
+from ltbench import Method, Ref, register, registry, sources
 from ltbench.errors import LtbenchError
 from ltbench.registry import OptionError, describe, get, load_plugin, resolve
 
@@ -48,7 +48,7 @@ def test_a_clash_names_both():
 
     assert "method 'ce' is already registered by ltbench.methods.ce.CE; " in str(caught.value)
     assert f"{__name__}.test_a_clash_names_both.<locals>.Other must take another name" in str(caught.value)
-    assert registry.origin(get("ce")) == "ltbench.methods.ce.CE", "the first one stays"
+    assert sources.origin(get("ce")) == "ltbench.methods.ce.CE", "the first one stays"
 
 
 @pytest.mark.parametrize("name", ["", "CE", "1st", "_x", "a-b", "a b", "ride(experts=3)", "é", "x" * 41, "a\n", "../x"])
@@ -123,17 +123,6 @@ def test_an_entry_point_that_clashes_is_told_at_once(installed):
 # Plugins
 
 
-def test_a_file_is_a_plugin_and_its_source_is_hashed(tmp_path):
-    path = plugin(tmp_path)
-    load_plugin(str(path))
-    load_plugin(str(path))  # twice is no clash
-    before = registry.plugin_hash(get("my_method"))
-    assert len(before) == 64 and registry.source_files(get("my_method")) == [path]
-    path.write_text(path.read_text() + "# a comment\n")
-    assert registry.plugin_hash(get("my_method")) != before
-    assert registry.plugin_hash(get("ce")) == ""
-
-
 def test_the_same_file_by_another_path_is_no_clash(tmp_path, monkeypatch):
     path = plugin(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -155,7 +144,7 @@ def test_a_dotted_module_is_a_plugin(tmp_path, monkeypatch):
     plugin(tmp_path / "toy_pack", name="dotted")
     monkeypatch.syspath_prepend(tmp_path)
     load_plugin("toy_pack.own")
-    assert registry.origin(get("dotted")) == "toy_pack.own.Mine" and registry.plugin_hash(get("dotted"))
+    assert sources.origin(get("dotted")) == "toy_pack.own.Mine" and sources.plugin_hash(get("dotted"))
 
 
 BROKEN = {

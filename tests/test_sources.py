@@ -1,0 +1,91 @@
+"""The files of a method, and what a plugin's hash hangs on."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltbench import registry, sources
+
+pytestmark = pytest.mark.usefixtures("own_registry")
+
+OWN = """
+{imports}
+from ltbench.methods.ce import CE
+from ltbench import register
+
+@register("{name}")
+class Mine(CE):
+    pass
+"""
+
+
+def load(path, name, imports="", given=None):
+    path.write_text(OWN.format(name=name, imports=imports))
+    registry.load_plugin(given or str(path))
+    return registry.get(name)
+
+
+def names(cls):
+    return sorted(path.name for path in sources.source_files(cls))
+
+
+def test_ours_have_versions_and_no_hash_in_their_keys():
+    assert sources.plugin_hash(registry.get("ce")) == "" and len(sources.source_hash(registry.get("ce"))) == 64
+    assert names(registry.get("ldam_drw")) == ["classifier.py", "ldam_drw.py"]
+
+
+def test_a_plugins_file_is_hashed(tmp_path):
+    mine = load(tmp_path / "own.py", "mine")
+    before = sources.plugin_hash(mine)
+    assert len(before) == 64 and tmp_path / "own.py" in sources.source_files(mine)
+    (tmp_path / "own.py").write_text("# changed")
+    assert sources.plugin_hash(mine) != before
+
+
+def test_a_helper_beside_a_plugin_is_found_and_hashed_and_so_are_the_helpers_helpers(tmp_path):
+    (tmp_path / "own_helper_a.py").write_text("import torch, json, own_helper_b as b\nSCALE = b.SCALE\n")
+    (tmp_path / "own_helper_b.py").write_text("import own_helper_a\nSCALE = 30.0\n")
+    (tmp_path / "unused.py").write_text("")
+    mine = load(tmp_path / "own.py", "mine", "from own_helper_a import SCALE")
+    assert names(mine) == ["ce.py", "classifier.py", "own.py", "own_helper_a.py", "own_helper_b.py"]
+    before = sources.plugin_hash(mine)
+    (tmp_path / "own_helper_b.py").write_text("SCALE = 16.0\n")
+    assert sources.plugin_hash(mine) != before
+
+
+def test_an_import_within_a_function_counts_before_it_has_run(tmp_path):
+    (tmp_path / "late.py").write_text("")
+    mine = load(tmp_path / "own.py", "mine", "def late():\n    import late\n    import not_there.at_all\n")
+    assert "late.py" in names(mine)
+
+
+def test_what_is_installed_below_the_plugins_folder_is_no_helper(tmp_path, monkeypatch):
+    site = tmp_path / "env" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "installed.py").write_text("")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(sources.sysconfig, "get_path", lambda kind: str(site))
+    assert "installed.py" not in names(load(tmp_path / "own.py", "mine", "import installed"))
+
+
+def test_a_package_is_hashed_by_the_modules_of_it_that_are_imported_wherever_it_is_installed(tmp_path, monkeypatch):
+    pack = tmp_path / "own_pack"
+    (pack / "deep").mkdir(parents=True)
+    for file in ("__init__.py", "losses.py", "other.py", "deep/__init__.py", "deep/margins.py"):
+        (pack / file).write_text("")
+    (pack / "deep" / "__init__.py").write_text("from .margins import *\nfrom ..losses import *\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sources.sysconfig, "get_path", lambda kind: str(tmp_path))
+    mine = load(pack / "methods.py", "mine", "from . import deep", given="own_pack.methods")
+    inside = [path.relative_to(pack).as_posix() for path in sources.source_files(mine) if path.is_relative_to(pack)]
+    assert inside == ["__init__.py", "deep/__init__.py", "deep/margins.py", "losses.py", "methods.py"]
+
+
+def test_a_plugin_upon_a_plugin_hangs_on_both(tmp_path, monkeypatch):
+    load(tmp_path / "first.py", "first")
+    (tmp_path / "second.py").write_text(
+        "from ltbench import register, registry\n"
+        "@register('second')\nclass Second(registry.get('first')):\n    pass\n"
+    )
+    registry.load_plugin(str(tmp_path / "second.py"))
+    assert names(registry.get("second")) == ["ce.py", "classifier.py", "first.py", "second.py"]
