@@ -62,8 +62,7 @@ def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation
     for i, batch in zip(numbers, test.batches(batches[i] for i in numbers), strict=True):
         with accelerator.autocast(), _counter() as counter:
             prediction = method.predict(batch.image)
-        if wrong := misshapen(prediction, len(batch.label), test.classes):
-            raise LtbenchError(f"{type(method).__name__}.predict() gives {wrong}")
+        _check(method, prediction, len(batch.label), test.classes)
         mine.append((i, _on_cpu(prediction), counter.get_total_flops() / 2))
     everyone = sorted(gather_object(mine), key=lambda part: part[0])
     predictions, used = [part[1] for part in everyone], sum(part[2] for part in everyone)
@@ -76,6 +75,24 @@ def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation
         macs=dense_macs(method, test, accelerator),
         macs_used=used / len(test),
     )
+
+
+@torch.no_grad()
+def rehearse(method: Method, test: Data, accelerator: Accelerator) -> None:
+    """Predict two images that show nothing, before hours of training.
+
+    Raises LtbenchError for what has not the shape that Prediction asks for, and whatever predict() or dense() raises.
+    """
+    method.eval()
+    image = torch.zeros(2, 3, test.size, test.size, device=accelerator.device)
+    with accelerator.autocast():
+        _check(method, method.predict(image), len(image), test.classes)
+        method.dense(image)
+
+
+def _check(method: Method, prediction: Prediction, images: int, classes: int) -> None:
+    if wrong := misshapen(prediction, images, classes):
+        raise LtbenchError(f"{type(method).__name__}.predict() gives {wrong}")
 
 
 def misshapen(prediction: Prediction, images: int, classes: int) -> str:

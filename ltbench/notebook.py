@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import planfile, tables
-from . import record as records
 from .errors import LtbenchError, unknown
 from .record import Record
 from .schema import TableRow
@@ -17,17 +16,21 @@ from .scores import figures
 if TYPE_CHECKING:
     import pandas as pd
 
+ORIGIN = ("suite", "data", "backbone", "recipe", "label", "seed", "key", "asked")  # the first columns of frames of runs
+
 
 @dataclass(frozen=True)
 class Results:
     """What a results folder holds.
 
     records: key -> the record (ltbench/record.py says what its fields are), over all suites in the folder.
+    asked: key -> the row of a suite's plan that the run is of.
     refused: what was damaged, and why.
     """
 
     folder: Path
     records: Mapping[str, Record]
+    asked: Mapping[str, planfile.Row]
     refused: tuple[str, ...]
 
     def rows(self, **options: Any) -> list[TableRow]:
@@ -49,41 +52,54 @@ class Results:
         return pd.DataFrame([_line(row) for row in self.rows(**options)])
 
     def runs(self) -> pd.DataFrame:
-        """A line per record: what it is, how it ended, and its figures in per cent where it is complete."""
+        """A line per record: what it is, how it ended, and its figures in per cent where it is complete.
+
+        asked: whether a row of the leaderboard has it; not so what rows start from, and what is of former settings.
+        recipe: the row's, by which runs of one label may differ; "" where no row has the run.
+        """
         import pandas as pd
 
-        return pd.DataFrame([_run(record) for record in self.records.values()])
+        return pd.DataFrame([self._origin(record) | _run(record) for record in self.records.values()])
 
     def per_class(self) -> pd.DataFrame:
-        """A line per complete record and class: training images, test images, right answers, accuracy in per cent."""
+        """A line per complete record and class: training images, test images, right answers, accuracy in per cent.
+
+        suite to asked are those of runs().
+        """
         import pandas as pd
 
         frames = [
             pd.DataFrame(
-                {
-                    "suite": r.suite, "label": r.label, "seed": r.seed, "key": r.key, "class": range(len(r.total)),
-                    "train_images": r.data.counts, "total": r.total, "right": r.right,
+                self._origin(r) | {
+                    "class": range(len(r.total)), "train_images": r.data.counts, "total": r.total, "right": r.right,
                 }
             )
             for r in self.records.values()
             if r.status == "complete"
         ]  # fmt: skip
         if not frames:
-            return pd.DataFrame(columns=["suite", "label", "seed", "key", "class", "train_images", "total", "right"])
+            return pd.DataFrame(columns=[*ORIGIN, "class", "train_images", "total", "right"])
         joined = pd.concat(frames, ignore_index=True)
         return joined.assign(accuracy=100 * joined["right"] / joined["total"].where(joined["total"] > 0))
 
+    def _origin(self, record: Record) -> dict[str, Any]:
+        """What a line of a frame is of: ORIGIN's columns."""
+        row = self.asked.get(record.key)
+        values = (record.suite, record.data.name, record.backbone, row.recipe if row else "", record.label, record.seed)
+        return dict(zip(ORIGIN, (*values, record.key, row is not None), strict=True))
+
 
 def load(folder: str | Path) -> Results:
-    """The results of a folder: results/, or one suite's folder in it. Raises LtbenchError where it holds none."""
+    """The results of a folder: results/, or one suite's folder in it. Raises LtbenchError where it holds no plan."""
     folder = Path(folder)
     found: dict[str, Record] = {}
+    asked: dict[str, planfile.Row] = {}
     refused: list[str] = []
-    for suite in planfile.suite_folders(folder):
-        good, bad = records.read_folder(suite)
+    for plan, good, bad in planfile.read_results(folder):
         found |= good
+        asked |= {key: row for row in plan.rows for key in row.keys.values()}
         refused += bad
-    return Results(folder, found, tuple(refused))
+    return Results(folder, found, asked, tuple(refused))
 
 
 def _line(row: TableRow) -> dict[str, Any]:
@@ -102,8 +118,7 @@ def _line(row: TableRow) -> dict[str, Any]:
 def _run(record: Record) -> dict[str, Any]:
     scored = figures(record) if record.status == "complete" else {}
     return {
-        "suite": record.suite, "data": record.data.name, "backbone": record.backbone, "label": record.label,
-        "seed": record.seed, "status": record.status, "reason": record.reason, "key": record.key,
+        "status": record.status, "reason": record.reason,
         **{name: scored.get(name) for name in ("top1", "many", "medium", "few", "ece")},
         "params": record.parameters, "macs": record.macs, "macs_used": record.macs_used,
         "seconds": record.volatile.seconds, "started": record.volatile.started,

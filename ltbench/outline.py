@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from . import backbones
 from .backbones import BackboneSpec
+from .errors import LtbenchError
 from .method import Method, Problem
 
 if TYPE_CHECKING:
@@ -90,6 +91,20 @@ def method(
 
     with _untouched(), _NoDraws():
         return cls(Problem(torch.tensor(counts), image_size, backbone), **options)
+
+
+def check_method(
+    cls: type[Method], options: Mapping[str, Any], net: BackboneSpec, counts: Sequence[int], image_size: int
+) -> None:
+    """Raises what the method's constructor raises: ValueError where it refuses the backbone, or whatever else."""
+    try:
+        method(cls, options, net, counts, image_size)
+    except (ValueError, LtbenchError):
+        raise
+    except Exception:  # somebody's own may compute with weights, which have no memory here: it is built indeed
+        plain = replace(net, weights="", origin="")
+        with _untouched():
+            cls(Problem(torch.tensor(counts), image_size, lambda: backbones.build(plain, image_size)), **options)
 
 
 def macs(built: Method, image_size: int) -> float:

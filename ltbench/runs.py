@@ -22,7 +22,7 @@ from . import record as records
 from .data.seeds import seed_of
 from .data.streams import Data
 from .errors import LtbenchError, told
-from .evaluate import Evaluation, evaluate
+from .evaluate import Evaluation, evaluate, rehearse
 from .events import Event, Report
 from .graph import make_tape
 from .heads import LinearHead
@@ -190,6 +190,8 @@ class _Run:
         method = construct(spec, train, accelerator)
         method.parents = {role: self._parent(role, train, accelerator) for role in self.parents}
         method.begin(method.parents, train)
+        if spec.recipe.epochs:
+            rehearse(method, dataset.test, accelerator)
         self._fit(method, train, accelerator)
         self.tell("evaluating", "evaluate", epoch=spec.recipe.epochs)
         outcome = evaluate(method, dataset.test, accelerator)

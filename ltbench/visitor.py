@@ -102,11 +102,11 @@ class Visitor:
         self.visits += 1
         if self.visits > MOST:  # many of many of many: it would take minutes to count them
             raise LtbenchError(f"{self.where}: more than {MOST} runs are needed for one")
-        self._fits(ref, label, self._size(base))
         parents = {}
         for role, asked in self._ask(ref.method, "needs", ref.options).items():
             parent = self._parent(role, asked, ref, (*trail, here))
             parents[role] = Parent(key=parent.key, label=parent.label)
+        self._fits(ref, label, self._size(base))  # after its parents, without which it may not be built
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
         if "epochs" in own and not (base.epochs and recipe.epochs):
             said = "must be at least 1" if recipe.epochs else f"{label} trains nothing, so it takes no epochs"
@@ -182,16 +182,17 @@ class Visitor:
         return answer
 
     def _fits(self, ref: Ref, label: str, size: int) -> None:
-        """Raises LtbenchError where the method refuses the backbone, which it may not be able to split."""
+        """Raises LtbenchError where the method refuses the backbone, which it may be unable to split, or fails."""
         what = digest([ref.method, registry.canonical(ref.options), size])
         if what in self.fitting:
             return
         try:
-            outline.method(registry.get(ref.method), ref.options, self.net, self.sample.counts, size)
+            outline.check_method(registry.get(ref.method), ref.options, self.net, self.sample.counts, size)
         except (ValueError, LtbenchError) as error:
             raise LtbenchError(f"{self.where}: {label} on {self.net.label}: {error}") from None
-        except Exception:  # somebody's own method may want more than shapes; what it says, it says in the run
-            return
+        except Exception as error:  # somebody's own constructor
+            said = f"{type(error).__name__}: {error}{registry.place(error)}"
+            raise LtbenchError(f"{self.where}: {label} on {self.net.label} cannot be built: {said}") from error
         self.fitting.add(what)
 
     def _valid(self, method: str, recipe: Mapping[str, Any]) -> Recipe:

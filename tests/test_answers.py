@@ -57,6 +57,27 @@ def test_an_answer_that_is_none_is_one_message_with_the_line_of_the_suite(
     assert done.code == 2 and said in done.err and "s.yaml:4" in done.err and done.err.count("\n") == 1
 
 
+INIT = """{needs}
+
+    def __init__(self, problem, *, on: bool = False):
+        super().__init__(problem)
+        self.backbone = problem.backbone()
+        {line}
+"""
+
+
+def test_a_constructor_that_fails_fails_the_plan_and_names_its_line(capsys, tmp_path, glyph_cache, own_registry):
+    line = "self.heads = torch.zeros(problem.classses)"
+    done = plan(capsys, tmp_path, glyph_cache, INIT.format(needs=NEEDS, line=line))
+    said = "own on resnet8 cannot be built: AttributeError: 'Problem' object has no attribute 'classses' (own.py:26)"
+    assert done.code == 2 and said in done.err and "s.yaml:4" in done.err and done.err.count("\n") == 1
+
+
+def test_a_constructor_that_computes_with_weights_is_built_indeed(capsys, tmp_path, glyph_cache, own_registry):
+    line = "self.scale = next(self.backbone.parameters()).abs().max().item()"
+    assert plan(capsys, tmp_path, glyph_cache, INIT.format(needs=NEEDS, line=line)).code == 0
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

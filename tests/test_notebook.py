@@ -53,6 +53,16 @@ def test_runs_and_classes(five):
     assert classes.groupby(["label", "seed"])["right"].sum()["ce", 1] == 18
 
 
+def test_a_run_of_former_settings_is_told_from_those_of_the_rows(tmp_path):
+    rows, made = make_records.five()
+    former = [row.model_copy(update={"keys": {s: key for s, key in row.keys.items() if s != "2"}}) for row in rows]
+    results = ltbench.load(write(tmp_path, former, made))
+    runs, classes = results.runs(), results.per_class()
+    assert sorted(runs[~runs["asked"]]["label"]) == ["ce", "ride(experts=3)"]
+    assert set(runs[~runs["asked"]]["recipe"]) == {""} and "" not in set(runs[runs["asked"]]["recipe"])
+    assert classes[classes["asked"]].groupby("label")["key"].nunique().to_dict() == {"ce": 2, "ride(experts=3)": 1}
+
+
 def test_what_is_refused_is_told_and_the_rest_is_there(tmp_path):
     rows, made = make_records.five()
     folder = write(tmp_path, rows, made)

@@ -243,6 +243,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: (as_lists(r), (r / "train.txt").write_text("a.jpg\n")),
         "train.txt:1: 'a.jpg': a row is",
     ),
+    "test image in train": (
+        lambda r: (as_lists(r), (r / "test.txt").write_text((r / "train.txt").read_text())),
+        r"test.txt: '.*' and \d+ more is in train too: a test image may not be trained on",
+    ),
     "path leaves": (
         lambda r: (as_lists(r), (r / "test.txt").write_text("../a.jpg 0\n")),
         "test.txt:1: path '../a.jpg': must lie below",

@@ -273,6 +273,25 @@ def test_figures_of_images_that_are_not_finite_are_a_diverged_run(tmp_path, glyp
     assert got.status == "diverged" and "depth of images that are not finite" in got.reason
 
 
+@pytest.mark.parametrize("hook", ["predict", "dense"])
+def test_what_cannot_predict_is_told_before_it_is_trained(tmp_path, glyph_cache, monkeypatch, hook):
+    def fails(self, image):
+        raise TypeError(f"no {hook}")
+
+    monkeypatch.setattr(registry.get("ce"), hook, fails)
+    begun_ = begun(monkeypatch)
+    (got,) = tiny.carry_out(tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)).values()
+    assert (got.status, begun_) == ("failed", []) and got.reason.startswith(f"TypeError: no {hook}")
+
+
+def test_predictions_of_a_wrong_width_are_told_before_training(tmp_path, glyph_cache, monkeypatch):
+    ce, begun_ = registry.get("ce"), begun(monkeypatch)
+    predict = ce.predict
+    monkeypatch.setattr(ce, "predict", lambda self, image: Prediction(predict(self, image).logits[:, 1:]))
+    (got,) = tiny.carry_out(tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)).values()
+    assert (got.status, begun_) == ("failed", []) and "CE.predict() gives logits (2, 61), not (2, 62)" in got.reason
+
+
 def test_a_comment_in_a_method_is_no_contradiction(tmp_path, glyph_cache):
     made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
     (spec,) = made.runs.values()

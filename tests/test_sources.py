@@ -84,8 +84,7 @@ def test_a_package_is_hashed_by_the_modules_of_it_that_are_imported_wherever_it_
 def test_a_plugin_upon_a_plugin_hangs_on_both(tmp_path, monkeypatch):
     load(tmp_path / "first.py", "first")
     (tmp_path / "second.py").write_text(
-        "from ltbench import register, registry\n"
-        "@register('second')\nclass Second(registry.get('first')):\n    pass\n"
+        "from ltbench import register, registry\n@register('second')\nclass Second(registry.get('first')):\n    pass\n"
     )
     registry.load_plugin(str(tmp_path / "second.py"))
     assert names(registry.get("second")) == ["ce.py", "classifier.py", "first.py", "second.py"]

@@ -187,6 +187,11 @@ def _check(rows: Rows, where: dict[str, Path], classes: tuple[str, ...]) -> None
             raise LtbenchError(f"{where[part]}: no {part} images")
     if len(classes) < 2:
         raise LtbenchError(f"{where['train']}: one class alone, {classes[0]!r}; a problem has at least two")
+    trained = {image for image, _ in rows["train"]}
+    both = sorted(image for image, _ in rows["test"] if image in trained)
+    if both:
+        more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+        raise LtbenchError(f"{where['test']}: {both[0]!r}{more} is in train too: a test image may not be trained on")
     strange = _in_order({name for _, name in rows["test"]} - set(classes))
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
