@@ -81,8 +81,8 @@ class Identity:
     def key(self) -> str:
         """sha256, in hex; a recipe's name is no part of it."""
         fields = {key: value for key, value in vars(self).items() if key != "weights" or value}
-        fields["recipe"] = _without_off({key: value for key, value in self.recipe.items() if key != "name"})
-        fields["options"] = _without_off(self.options)
+        fields["recipe"] = without_off({key: value for key, value in self.recipe.items() if key != "name"})
+        fields["options"] = without_off(self.options)
         return digest(fields)
 
 
@@ -90,11 +90,11 @@ def _off(value: Any) -> bool:
     return value is None or value is False or value in ("", [], ())
 
 
-def _without_off(value: Any) -> Any:
-    """Without what is off (None, False, empty), so that a new switch leaves the keys of old runs alone."""
+def without_off(value: Any) -> Any:
+    """Options or a recipe without what is off (None, False, empty): a new switch leaves the keys of old runs alone."""
     if not isinstance(value, Mapping):
         return value
-    kept = {key: _without_off(inner) for key, inner in value.items()}
+    kept = {key: without_off(inner) for key, inner in value.items()}
     return {key: inner for key, inner in kept.items() if isinstance(inner, Mapping) or not _off(inner)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,11 @@ from rich.text import Text
 
 from .errors import LtbenchError, near
 from .labels import spelled
-from .record import FINAL
 
 if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.spec import DataSpec
     from .data.transforms import Look
-    from .planfile import Row
-    from .runspec import RunSpec
-    from .state import Settings
     from .suite import Suite
 
 KINDS = ("methods", "datasets", "backbones", "suites")
@@ -200,133 +196,3 @@ def overlap_line(shares: Mapping[str, float | None]) -> str:
     """What two draws are expected to share, in a line."""
     said = ", ".join(f"{name} {'n/a' if s is None else f'{100 * s:.1f} %'}" for name, s in shares.items())
     return f"of a draw's images another has, on average: {said}"
-
-
-# Plan
-
-ENDED = ("done", "diverged", "skipped")
-
-
-def plan_items(
-    chosen: Mapping[str, RunSpec], asked: Set[str], todo: Mapping[str, str], settings: Settings
-) -> list[dict[str, Any]]:
-    """The chosen runs, as plain data; seconds are estimated from the records that are there, None without any.
-
-    asked: the keys of those that rows are made of; todo: key -> why it must be carried out.
-    """
-    from .state import done
-
-    costs = _costs(chosen)
-    records = {key: done(spec, settings) for key, spec in chosen.items()}
-    spent = [(record.volatile.seconds, cost) for key, record in records.items() if record and (cost := costs[key])]
-    rate = sum(seconds for seconds, _ in spent) / sum(cost for _, cost in spent) if spent else None
-    why = _why(chosen, asked)
-    return [
-        {
-            "run": spec.stem, "label": spec.label, "seed": spec.ref.seed, "data": spec.data.label,
-            "backbone": spec.backbone, "epochs": spec.recipe.epochs, "why": why[key],
-            "status": (state := _state(spec, todo.get(key), settings))[0],
-            "parents": {role: parent.label for role, parent in spec.parents.items()},
-            "train_macs": costs[key],
-            "seconds": None if rate is None or (cost := costs[key]) is None else rate * cost,
-            "reason": state[1],
-        }
-        for key, spec in chosen.items()
-    ]  # fmt: skip
-
-
-def _why(chosen: Mapping[str, RunSpec], asked: Set[str]) -> dict[str, list[str]]:
-    """key -> why the run is there: "asked", and "stage1 of crt" for each that starts from it."""
-    found = {key: dict.fromkeys(["asked"] if key in asked else []) for key in chosen}
-    for spec in chosen.values():
-        for role, parent in spec.parents.items():
-            found[parent.key][f"{role} of {spec.label}"] = None
-    return {key: list(reasons) for key, reasons in found.items()}
-
-
-def _state(spec: RunSpec, why: str | None, settings: Settings) -> tuple[str, str]:
-    """(done, diverged, running, partial, failed, oom or why it is to be carried out; the reason)."""
-    from . import checkpoints, leases, state
-
-    record, folder = state.latest(spec, settings), settings.folder(spec)
-    if why is None:
-        return (record.status, record.reason) if record and record.status != "complete" else ("done", "")
-    held = [lease.holder for lease in leases.find(folder) if lease.lives()]
-    if held:
-        return "running", str(held[-1])
-    if steps := checkpoints.steps(folder):
-        failed = f"; {record.status}: {record.reason}" if record and record.reason else ""
-        return "partial", f"stopped at step {steps[0]}{failed}"
-    return (record.status, record.reason) if record and record.status not in FINAL else (why, "")
-
-
-def _costs(chosen: Mapping[str, RunSpec]) -> dict[str, float | None]:
-    """_cost() of each run; the seeds of one row cost the same."""
-    told: dict[str, float | None] = {}
-    for spec in chosen.values():
-        if _row(spec) not in told:
-            told[_row(spec)] = _cost(spec)
-    return {key: told[_row(spec)] for key, spec in chosen.items()}
-
-
-def _row(spec: RunSpec) -> str:
-    """What tells runs apart whose costs differ."""
-    return repr((spec.label, spec.net, spec.size, spec.counts, spec.ref.part, spec.recipe.epochs))
-
-
-def _cost(spec: RunSpec) -> float | None:
-    """Multiply-adds of the whole training: three times the forward pass, for every image of every stream.
-
-    None where somebody's own method, or a rare model, computes with numbers where here are only shapes.
-    """
-    from . import outline, registry
-
-    if not spec.recipe.epochs:
-        return 0.0
-    try:
-        method = outline.method(registry.get(spec.ref.method), spec.ref.options, spec.net, spec.counts, spec.size)
-        macs = outline.macs(method, spec.size)
-    except Exception:
-        return None
-    return 3 * macs * sum(spec.counts) * spec.recipe.epochs * len(method.streams())
-
-
-def show_plan(
-    found: Sequence[Mapping[str, Any]],
-    skipped: Sequence[Row],
-    overlaps: Mapping[str, Mapping[str, float | None]],
-    console: Console,
-) -> None:
-    """The runs, a line each, what they cost together, and what the draws of a resampling have in common."""
-    from .progress import duration
-    from .writers import LABEL_WIDTH, folded
-
-    left = [item for item in found if item["status"] not in ENDED]
-    known = [item["seconds"] for item in left if item["seconds"] is not None]
-    table = Table(box=None, pad_edge=False)
-    for title in ("run", "seed", "epochs", "why", "status", *(("estimate",) if known else ())):
-        right = title in ("seed", "epochs", "estimate")
-        table.add_column(title, justify="right" if right else "left", no_wrap=right or title == "run", overflow="fold")
-    for item in found:
-        time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
-        name, reasons = Text(folded(item["label"], LABEL_WIDTH)), Text("; ".join(item["why"]))
-        cells = [name, str(item["seed"]), str(item["epochs"]), reasons, item["status"], time]
-        table.add_row(*cells[: len(table.columns)])
-    console.print(table)
-    line = f"{len(found)} runs, {len(left)} to do"
-    work = sum(item["train_macs"] or 0 for item in left)
-    if work:
-        amount = f"{work / 1e15:.1f} P" if work >= 1e15 else f"{work / 1e12:.1f} T"
-        line += f"; at most {amount} multiply-adds"
-    if left and len(known) == len(left):
-        line += f", about {duration(sum(known))} of one job's time by the records here"
-    elif work:
-        line += "; how long they take, the first record here will tell"
-    console.print(Text(line))
-    for label, shares in overlaps.items():
-        console.print(Text(f"{label}: {overlap_line(shares)}"))
-    for item in found:
-        if item["reason"]:
-            console.print(Text(f"{item['status']}: {item['label']} seed {item['seed']}: {item['reason']}"))
-    for row in skipped:
-        console.print(Text(f"skipped: {row.label} on {row.data}, {row.backbone}: {row.skip}"))

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,8 @@ def run(
     todo = [plan.runs[key] for key in why]
     signals = pool.Signals()
     if todo and main_process:
+        for told, n in Counter(_former(plan, why, settings).values()).items():
+            _remark(f"{told}; it stays, and fills no row", f"{n} of {len(todo)} runs to do")
         _remark(plan.suite.recipe.remark(), f"recipe {plan.suite.recipe.name}".rstrip())
     with signals.caught(), Screen(todo, plan.runs, console(stderr=True, quiet=not main_process)) as screen:
         ended = pool.carry_out(
@@ -170,22 +173,36 @@ def _write_plan(plan: Plan, settings: Settings) -> None:
     from . import planfile
     from .leases import Leases
 
-    folder, new, sets = settings.results / plan.suite.name, plan.file(), plan.suite.sets
-    join = planfile.merged if sets else planfile.refreshed
-
-    def joined() -> PlanFile:
-        try:
-            return join(planfile.read(folder), new)
-        except LtbenchError:
-            if sets and (folder / "plan.json").is_file():
-                raise
-            return new  # absent, or damaged: the suite file says it all
-
+    folder = settings.results / plan.suite.name
     with _writing(folder):
-        if planfile.says(folder, joined()):
+        if planfile.says(folder, _joined(plan, folder)):
             return
         with closing(Leases()) as leases, leases.waiting(folder):  # another runner may be adding its rows
-            planfile.write(joined(), folder)
+            planfile.write(_joined(plan, folder), folder)
+
+
+def _joined(plan: Plan, folder: Path) -> PlanFile:
+    """The rows of a plan with those of the plan.json in a folder that stay beside them."""
+    from . import planfile
+
+    new, sets = plan.file(), plan.suite.sets
+    join = planfile.merged if sets else planfile.refreshed
+    try:
+        return join(planfile.read(folder), new)
+    except LtbenchError:
+        if sets and (folder / "plan.json").is_file():
+            raise
+        return new  # absent, or damaged: the suite file says it all
+
+
+def _former(plan: Plan, why: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """key -> in what a finished run of former settings differs from a run that is not done."""
+    from .former import differences
+    from .state import NOT_DONE
+
+    folder = settings.results / plan.suite.name
+    asked = {*plan.runs, *(key for row in _joined(plan, folder).rows for key in row.keys.values())}
+    return differences([plan.runs[key] for key, reason in why.items() if reason == NOT_DONE], asked, folder)
 
 
 def _check_room(*folders: Path) -> None:
@@ -213,14 +230,15 @@ def _show_table(folder: Path) -> None:
 
 
 def _print_plan(plan: Plan, chosen: Mapping[str, RunSpec], asked: Set[str], settings: Settings, format: str) -> None:
-    from . import listing, state
+    from . import plan_listing, state
 
     one_of("--format", format, ("text", "json"))
-    items = listing.plan_items(chosen, asked, state.outstanding(chosen, settings), settings)
+    why = state.outstanding(chosen, settings)
+    items = plan_listing.plan_items(chosen, asked, why, _former(plan, why, settings), settings)
     if format == "json":
         print(json.dumps(items, indent=1, ensure_ascii=False))
         return
-    listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, console())
+    plan_listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, console())
     own = plan.suite.recipe.remark()
     whose = {own: [f"recipe {plan.suite.recipe.name}".rstrip()]}
     for run in chosen.values():

@@ -12,6 +12,8 @@ from .errors import LtbenchError
 from .record import Record
 from .runspec import RunSpec
 
+NOT_DONE = "not done"  # why a run is carried out that has no final record
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -60,7 +62,7 @@ def outstanding(chosen: Mapping[str, RunSpec], settings: Settings) -> dict[str, 
     for key, spec in reversed(list(chosen.items())):
         before = done(spec, settings)
         if before is None:
-            todo[key] = "not done"
+            todo[key] = NOT_DONE
         elif key in lacking and before.status == "complete" and not has_weights(spec, settings):
             todo[key] = "done, but its weights are needed and absent"
         else:

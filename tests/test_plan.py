@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ltbench import leases, listing, plan, planfile, record, registry, running, runs, state, suite
+from ltbench import leases, plan, plan_listing, planfile, record, registry, running, runs, state, suite
 from ltbench.errors import LtbenchError
 from ltbench.runspec import RunSpec
 
@@ -73,7 +73,7 @@ def test_a_shared_parent_is_one_run_and_says_who_needs_it(tmp_path, glyph_cache)
     assert sorted(names(made.runs)) == ["ce s0", "crt s0", "lws s0", "ncm s0", "tau_norm(tau=1) s0"]
     ce = the(made, "ce")
     asking = ["crt", "lws", "tau_norm(tau=1)", "ncm"]
-    why = listing._why(made.runs, made.asked([], []))
+    why = plan_listing._why(made.runs, made.asked([], []))
     assert why[ce.key] == [f"stage1 of {label}" for label in asking]
     for label in asking:
         child = the(made, label)
@@ -86,7 +86,7 @@ def test_a_parent_that_is_a_row_is_asked_too_wherever_it_stands(tmp_path, glyph_
     before = tiny.make(tmp_path, glyph_cache, "ce, crt")
     after = tiny.make(tmp_path, glyph_cache, "crt, ce")
     for made in (before, after):
-        assert listing._why(made.runs, made.asked([], []))[the(made, "ce").key] == ["asked", "stage1 of crt"]
+        assert plan_listing._why(made.runs, made.asked([], []))[the(made, "ce").key] == ["asked", "stage1 of crt"]
     assert set(before.runs) == set(after.runs)
     assert names(after.runs) == ["ce s0", "crt s0"], "parents first"
 
@@ -478,4 +478,4 @@ def test_rows_that_were_left_out_give_no_reason(tmp_path, glyph_cache):
     made = tiny.make(tmp_path, glyph_cache, "ce, crt, tau_norm")
     asked = made.asked(["tau_norm"], [])
     chosen = made.chosen(asked)
-    assert listing._why(chosen, asked)[the(made, "ce").key] == ["stage1 of tau_norm(tau=1)"]
+    assert plan_listing._why(chosen, asked)[the(made, "ce").key] == ["stage1 of tau_norm(tau=1)"]

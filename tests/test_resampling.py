@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ltbench import (
     listing,
     plan,
+    plan_listing,
     planfile,
     record,
     suite,
@@ -194,7 +195,7 @@ def test_data_show_and_plan_tell_the_overlap(tmp_path, glyph_cache, capsys):
     json.dumps(items)
     console = Console(width=200)
     listing.show_datasets(items, console)
-    listing.show_plan([], [], drawn.overlaps, console)
+    plan_listing.show_plan([], [], drawn.overlaps, console)
     out = capsys.readouterr().out
     assert out.count(f"all {100 * shares['all']:.1f} %") == 4
     assert "draws=3): of a draw's images another has, on average: " in out

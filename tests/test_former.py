@@ -1,0 +1,81 @@
+"""Finished runs of former settings are told of, with what they differ in."""
+
+from __future__ import annotations
+
+import json
+
+import calls
+import pytest
+import tiny
+
+from ltbench import record, runs
+
+
+@pytest.fixture
+def finished(tmp_path, glyph_cache):
+    """A folder in which the runs of `ce, tau_norm` are all done."""
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    for spec in made.runs.values():
+        done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
+        record.write(runs.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+    return tmp_path
+
+
+def plan(capsys, folder, data, *more, sets=()):
+    words = [word for text in sets for word in ("--set", text)]
+    place = ["--data", data, "--results", folder / "results", "--runs", folder / "runs"]
+    return calls.ltbench(capsys, "plan", folder / "tiny.yaml", *place, *words, *more)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("name: tiny", "lr: 0.2", "recipe.lr 0.1 (now 0.2)"),
+        ("resnet8", "resnet20", "backbone resnet8 (now resnet20)"),
+        ("imbalance: 3", "imbalance: 2", "data glyphs_lt(imbalance=3, head=9) (now glyphs_lt(imbalance=2, head=9))"),
+        ("name: tiny", "lr: 0.2, ema: 0.9", "recipe.lr 0.1 (now 0.2); recipe.ema none (now 0.9)"),
+    ],
+)
+def test_what_was_done_with_other_settings_is_named_with_what_differs(finished, glyph_cache, capsys, was, now, said):
+    suite = finished / "tiny.yaml"
+    assert was in suite.read_text()
+    suite.write_text(suite.read_text().replace(was, now))
+    done = plan(capsys, finished, glyph_cache)
+    assert f"not done: ce seed 0, tau_norm(tau=1) seed 0: a finished run of this name differs: {said}\n" in done.out
+    items = json.loads(plan(capsys, finished, glyph_cache, "--format", "json").out)
+    assert [item["reason"] for item in items] == [f"a finished run of this name differs: {said}"] * 2
+
+
+def test_of_several_the_nearest_counts_and_other_parents_are_told_where_nothing_else_differs(
+    finished, glyph_cache, capsys, monkeypatch
+):
+    assert "differs" not in plan(capsys, finished, glyph_cache).out
+    made = tiny.make(finished, glyph_cache, "ce, tau_norm", "recipe.lr=0.3", "recipe.ema=0.9")
+    where = tiny.settings(finished, glyph_cache)
+    for spec in made.runs.values():
+        done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
+        record.write(runs.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+    out = plan(capsys, finished, glyph_cache, sets=("recipe.lr=0.2",)).out
+    assert "ce seed 0, tau_norm(tau=1) seed 0: a finished run of this name differs: recipe.lr 0.1 (now 0.2)\n" in out
+    monkeypatch.setattr("ltbench.methods.ce.CE.version", 7)
+    out = plan(capsys, finished, glyph_cache).out
+    assert "not done: ce seed 0: a finished run of this name differs: version 1 (now 7)\n" in out
+    assert "tau_norm(tau=1) seed 0: a finished run of this name differs: other runs to start from\n" in out
+
+
+def test_what_a_row_beside_it_has_is_no_former_run(finished, glyph_cache, capsys):
+    made, folder = tiny.make(finished, glyph_cache, "ce, tau_norm"), finished / "results" / "tiny"
+    (folder / "plan.json").write_text(json.dumps(made.file().model_dump(mode="json")))
+    assert "differs" not in plan(capsys, finished, glyph_cache, sets=("recipe.lr=0.2",)).out, "a --set adds rows"
+
+
+def test_a_run_says_it_before_it_trains(finished, glyph_cache, capsys, monkeypatch):
+    suite = finished / "tiny.yaml"
+    suite.write_text(suite.read_text().replace("name: tiny", "lr: 0.2"))
+    monkeypatch.setattr("ltbench.jobs.carry_out", lambda todo, *more, **options: {})
+    place = ["--data", glyph_cache, "--results", finished / "results", "--runs", finished / "runs"]
+    told = calls.ltbench(capsys, "run", suite, *place).err
+    assert (
+        "2 of 2 runs to do: a finished run of this name differs: recipe.lr 0.1 (now 0.2); it stays, and fills no row"
+        in told
+    )
