@@ -102,14 +102,17 @@ class Block:
         return [entry for entry in rows if entry in best]
 
 
-def load(results: Path, weights: Path) -> tuple[list[Block], list[str]]:
-    """(blocks in the order of their folders, what was refused). Raises LtbenchError where there are no results."""
+def load(results: Path, weights: Path, only: Sequence[str] = ()) -> tuple[list[Block], list[str]]:
+    """(blocks in the order of their folders, what was refused). Raises LtbenchError where there are no results.
+
+    only: the labels of the rows that are shown, beside the baseline; all where none is named.
+    """
     blocks: list[Block] = []
     refused: list[str] = []
-    for suite in tables.suites(results):
+    for suite in tables.suites(results, tables.Options(only=tuple(only))):
         refused += suite.refused
         entries: dict[str, list[Entry]] = {}
-        for row, asked in zip(suite.rows(), suite.plan.rows, strict=True):
+        for row, asked in zip(suite.rows(), suite.shown, strict=True):
             entries.setdefault(asked.block, []).append(Entry(row, asked, suite.found))
         name = _file_name(suite.plan.suite)
         blocks += [Block(name, suite.plan.baseline, tuple(rows), weights) for rows in entries.values()]

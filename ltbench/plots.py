@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import blocks, figures
@@ -9,9 +10,9 @@ from . import blocks, figures
 FORMATS = ("svg", "png", "pdf")
 
 
-def write(results: Path, out: Path, format: str, runs: Path) -> tuple[list[Path], list[str]]:
+def write(results: Path, out: Path, format: str, runs: Path, only: Sequence[str] = ()) -> tuple[list[Path], list[str]]:
     """(the files that were written, what was refused). Raises LtbenchError without results, OSError without room."""
-    found, refused = blocks.load(results, runs)
+    found, refused = blocks.load(results, runs, only)
     paths = []
     for block in found:
         for kind in figures.KINDS:

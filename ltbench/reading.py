@@ -16,6 +16,7 @@ from .errors import LtbenchError, unknown
 ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="results/, or one suite's folder in it.")]
 RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
 FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
 ]
@@ -30,6 +31,7 @@ def table(
     baseline: Annotated[str | None, typer.Option(metavar="LABEL", help="The row that gains are taken over.")] = None,
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Best first by this column.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
+    only: OnlyOption = None,
     groups: Annotated[str | None, typer.Option(metavar="100,20", help="many > 100, few < 20 training images.")] = None,
     metric: Annotated[
         str, typer.Option(metavar="top1|balanced|worst|harmonic|macro_f1", help="What gains and bold are of.")
@@ -53,7 +55,7 @@ def table(
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
     options = tables.Options(
         baseline and _row(baseline, results), sort, () if columns is None else tuple(columns.split(",")),
-        _groups(groups), metric, test_list, _taus(adjust), runs,
+        _groups(groups), metric, test_list, _taus(adjust), runs, _rows(only, results),
     )  # fmt: skip
     board = tables.load(results, options)
     gc.freeze()  # all that was read lives to the end: the collector need not walk through it, not even then
@@ -98,12 +100,13 @@ def plot(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
     format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
     runs: RunsOption = Path("runs"),
+    only: OnlyOption = None,
 ) -> None:
     """The figures of the records in a folder, as files."""
     from . import plots
 
     one_of("--format", format, plots.FORMATS)
-    paths, refused = plots.write(results, out, format, runs)
+    paths, refused = plots.write(results, out, format, runs, _rows(only, results))
     for folder in dict.fromkeys(path.parent for path in paths):
         print(f"{folder}: {sum(path.parent == folder for path in paths)} figures")
     _end(refused)
@@ -113,6 +116,7 @@ def report(
     results: ResultsArgument,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
     runs: RunsOption = Path("runs"),
+    only: OnlyOption = None,
 ) -> None:
     """Leaderboard, figures and runs as one self-contained HTML page."""
     from . import report as page
@@ -120,7 +124,7 @@ def report(
 
     if out.is_dir():
         raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")
-    text, refused = page.render(results, runs)
+    text, refused = page.render(results, runs, _rows(only, results))
     write_atomically(out, text)
     print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
     _end(refused)
@@ -161,6 +165,11 @@ def _row(text: str, results: Path) -> str:
     from .labels import among  # it looks methods up, which takes torch
 
     return among(text, there)
+
+
+def _rows(only: Sequence[str] | None, results: Path) -> tuple[str, ...]:
+    """The labels of the rows that --only names."""
+    return tuple(_row(text, results) for text in only or ())
 
 
 def _end(refused: Sequence[str]) -> NoReturn:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_a
 import pydantic
 
 from .errors import LtbenchError, explain, unknown
-from .sources import bases, origin
+from .keys import canonical_json
+from .sources import PLUGIN, bases, origin
 from .strict_yaml import dotted
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ def get(name: str) -> type[Method]:
     methods = available()
     if name in methods:
         return methods[name]
+    own = "; one of your own comes with --plugin FILE"
     broken = "".join(f"\nthe entry point {point} could not be loaded: {why}" for point, why in _BROKEN.items())
-    raise LtbenchError(unknown("method", name, methods) + broken)
+    raise LtbenchError(unknown("method", name, methods) + own + broken)
 
 
 @cache
@@ -137,7 +139,7 @@ def _module_name(given: str) -> str:
     path = Path(given)
     if path.suffix != ".py":
         return given
-    return f"ltbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    return f"{PLUGIN}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
 
 
 def _load_file(path: Path, name: str) -> None:
@@ -186,13 +188,22 @@ def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
             f"{origin(cls)}: an annotation of __init__ names {error.name}, which is not there when the file runs: "
             "import it, and not under TYPE_CHECKING alone"
         ) from None
-    parameters = inspect.signature(cls.__init__).parameters.values()
+    _, *parameters = inspect.signature(cls.__init__).parameters.values()
     options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for p in parameters[1:]:  # behind the problem
+        if p.kind is p.POSITIONAL_OR_KEYWORD:
+            raise LtbenchError(f"{origin(cls)}: {p.name!r} is no option where it stands: put a * before the options")
     for p in options:
         if p.default is p.empty:
             raise LtbenchError(f"{origin(cls)}: option {p.name!r} has no default")
         if p.name.startswith("_"):
             raise LtbenchError(f"{origin(cls)}: option {p.name!r}: a name does not begin with _")
+        try:
+            canonical_json(canonical(p.default))
+        except (TypeError, ValueError):
+            raise LtbenchError(
+                f"{origin(cls)}: option {p.name!r}: its default, {p.default!r}, is nothing that a suite can hold"
+            ) from None
     return {p.name: (hints.get(p.name, type(p.default)), p.default) for p in options}
 
 
@@ -251,12 +262,18 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
 def _model(name: str) -> type[pydantic.BaseModel]:
     cls = get(name)
     fields: dict[str, Any] = {key: pair for key, pair in signature(cls).items() if not _is_ref(pair[1])}
-    config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
     try:
-        return pydantic.create_model(cls.__name__, __config__=config, **fields)
+        model: type[pydantic.BaseModel] = pydantic.create_model(cls.__name__, __config__=config, **fields)
     except pydantic.errors.PydanticUserError as error:
         said = str(error).splitlines()[0]
         raise LtbenchError(f"{origin(cls)}: an option is of no kind that a suite can hold: {said}") from None
+    try:
+        model()
+    except pydantic.ValidationError as error:
+        said = "; ".join(f"the default of {dotted(path)}: {message}" for path, message in explain(error, fields))
+        raise LtbenchError(f"{origin(cls)}: {said}") from None
+    return model
 
 
 def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
@@ -267,7 +284,10 @@ def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
         return replace(given, options=resolve(given.method, given.options, trail))
     options: Any = {}
     if isinstance(given, str):
-        name = given
+        name, parenthesis, inside = given.partition("(")
+        if parenthesis and name in available():
+            options_ = inside.rstrip(")").replace("=", ": ")
+            raise OptionError([((), f"{given!r} is how a table has it; here it is {{{name}: {{{options_}}}}}")])
     elif isinstance(given, Mapping) and len(given) == 1:
         ((name, options),) = given.items()
     else:

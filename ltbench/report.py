@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from .writers import plain
 MOST_FIGURES = 24  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
 
 
-def render(results: Path, runs: Path) -> tuple[str, list[str]]:
+def render(results: Path, runs: Path, only: Sequence[str] = ()) -> tuple[str, list[str]]:
     """(the page, what was refused). Raises LtbenchError where there are no results."""
-    found, refused = blocks.load(results, runs)
+    found, refused = blocks.load(results, runs, only)
     drawn = _figures(found)
-    parts = [_block(i, block, drawn[i]) for i, block in enumerate(found, 1)]
+    parts = [_block(i, block, drawn[i], [tables.LEFT_OUT] if only else []) for i, block in enumerate(found, 1)]
     files = resources.files(__package__) / "templates"
     style, script = ((files / f"report.{end}").read_text(encoding="utf-8") for end in ("css", "js"))
     page = _environment().get_template("report.html").render(
@@ -114,8 +114,8 @@ def _figures(found: list[Block]) -> dict[int, list[dict[str, Any]]]:
 # The leaderboard of a block
 
 
-def _block(number: int, block: Block, drawn: list[dict[str, Any]]) -> dict[str, Any]:
-    """A block as the template prints it."""
+def _block(number: int, block: Block, drawn: list[dict[str, Any]], notes: list[str]) -> dict[str, Any]:
+    """A block as the template prints it. notes: what stands before its footer."""
     rows = [entry.row for entry in block.entries]
     low, high = _range(block)
     columns = chosen_columns((), rows)
@@ -127,7 +127,7 @@ def _block(number: int, block: Block, drawn: list[dict[str, Any]]) -> dict[str, 
         ],
         "rows": [_row(number, block, entry, columns, low, high) for entry in block.entries],
         "statuses": sorted({row["status"] for row in rows}),
-        "notes": tables.footer(rows),
+        "notes": [*notes, *tables.footer(rows)],
         "figures": drawn,
         "entries": [_entry(number, entry) for entry in block.entries],
     }  # fmt: skip

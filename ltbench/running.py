@@ -16,7 +16,7 @@ import typer
 
 from .data_commands import DataOption, SetOption, SuiteArgument
 from .errors import LtbenchError
-from .reading import FormatOption, PluginOption, RunsOption, console, let_reader_go, load_plugins, one_of
+from .reading import FormatOption, OnlyOption, PluginOption, RunsOption, console, let_reader_go, load_plugins, one_of
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .runspec import RunSpec
     from .state import Settings
 
-OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", metavar="fp32|bf16", help="As --set recipe.precision=...")
 ]

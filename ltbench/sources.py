@@ -10,12 +10,14 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+PLUGIN = "ltbench_plugin_"  # how the module of a plugin's file is called, its name and a hash behind it
 INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
 def origin(cls: type) -> str:
     """Module and class, as messages name a method's source."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    module = Path(inspect.getfile(cls)).stem if cls.__module__.startswith(PLUGIN) else cls.__module__
+    return f"{module}.{cls.__qualname__}"
 
 
 def bases(cls: type) -> list[type]:

@@ -31,6 +31,7 @@ class Options:
     test_list: str = "uniform"  # of scores.TEST_LISTS
     adjust: tuple[float, ...] = ()  # tau; of several the best on test, as an oracle
     runs: Path = Path("runs")  # where logits are looked for
+    only: tuple[str, ...] = ()  # labels; all rows where none is named
 
     def __post_init__(self) -> None:
         for option, value, allowed in (
@@ -70,8 +71,12 @@ def load(results: Path, options: Options = Options()) -> Leaderboard:
 
 
 def suites(results: Path, options: Options = Options()) -> Iterator[Suite]:
-    """The suites of a results folder, each read once. Raises LtbenchError where it holds none."""
+    """The suites of a results folder, each read once. Raises LtbenchError where it holds none, or no row of --only."""
     reported = published.read(results)
+    there = planfile.row_labels(results) if options.only else {}
+    for label in options.only:
+        if label not in there:
+            raise LtbenchError(f"--only: {unknown('row', label, there)}")
     for plan, found, refused in planfile.read_results(results):
         yield Suite(plan, found, refused, options, reported)
 
@@ -90,11 +95,12 @@ class Suite:
         self.plan, self.found, self.refused = plan, found, refused
         self.options, self.reported = options, reported
         self.figures: dict[str, dict[str, float | None]] = {}  # key -> figures, of what is shown
+        self.shown = _chosen(plan.rows, options.only, options.baseline or plan.baseline)
         self.scored = {(row.block, row.label): self._scored(row) for row in plan.rows}
 
     def rows(self) -> list[TableRow]:
-        """A row for each of the plan's, in its order, the best of each block marked."""
-        rows = [self._row(row) for row in self.plan.rows]
+        """A row for each of those shown, in the plan's order, the best of each block marked."""
+        rows = [self._row(row) for row in self.shown]
         for block in blocks(rows):
             self._mark_best(block)
         return rows
@@ -205,6 +211,12 @@ class Suite:
                 row["best"] = None if behind is None else not behind
 
 
+def _chosen(rows: Sequence[Row], only: Sequence[str], baseline: str) -> list[Row]:
+    """The rows that are named, with the baseline's of their blocks; all where none is named."""
+    blocks = {row.block for row in rows if row.label in only}
+    return [row for row in rows if not only or (row.block in blocks and row.label in (*only, baseline))]
+
+
 def _prints(runs: Sequence[Record]) -> dict[str, str]:
     """The fingerprints that all runs have in common; of several draws, the hash of theirs."""
     each = {part: [run.data.fingerprints[part] for run in runs] for part in runs[0].data.fingerprints}
@@ -266,6 +278,7 @@ def heading(rows: Sequence[TableRow]) -> str:
     return f"{first['suite']}: {first['data']}, {first['backbone']}, recipe {first['recipe'] or '(unnamed)'}"
 
 
+LEFT_OUT = "Only the rows that --only names, and the baseline; the suite may have more."
 TRAIN_MIN = "Train min: of the run alone, without those that it starts from."
 
 

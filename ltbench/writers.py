@@ -14,7 +14,7 @@ from typing import Any
 from .columns import DROPPED, Column, chosen_columns, is_bold, title
 from .schema import TableRow
 from .scores import FIGURES
-from .tables import Leaderboard, Options, blocks, footer, heading, reasons
+from .tables import LEFT_OUT, Leaderboard, Options, blocks, footer, heading, reasons
 
 FORMATS = ("text", "md", "latex", "csv", "json", "html")
 ENDINGS = {".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}
@@ -37,7 +37,8 @@ def _block(rows: Sequence[TableRow], kind: str, options: Options) -> str:
     columns = chosen_columns(options.columns, rows)
     cells = [[_cell(column, row, write, bold) for column in columns] for row in rows]
     titles = [write(title(column, rows)) for column in columns]
-    name, notes = heading(rows), [*footer(rows, [column.key for column in columns]), *reasons(rows)]
+    left_out = [LEFT_OUT] if options.only else []
+    name, notes = heading(rows), [*left_out, *footer(rows, [column.key for column in columns]), *reasons(rows)]
     align = ["left"] + ["right"] * (len(columns) - 1)
     if kind == "latex":
         about = [name, "needs the package booktabs", *notes]
@@ -227,6 +228,7 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
             table.add_row(*map(Text, cells, styles))
         console.print(table, crop=False)
         notes = footer(rows, [column.key for column in columns], bold=console.is_terminal)
-        for note in (*_left_out(asked, columns, rows), *notes, *reasons(rows)):
+        left_out = [LEFT_OUT] if options.only else []
+        for note in (*_left_out(asked, columns, rows), *left_out, *notes, *reasons(rows)):
             console.print(Text(plain(note), style="dim"))
         console.print()

@@ -83,6 +83,9 @@ def test_a_constructor_that_computes_with_weights_is_built_indeed(capsys, tmp_pa
     [
         ({"kind": ": Problem"}, "an annotation of __init__ names Problem, which is not there when the file runs"),
         ({"options": ", weight: torch.Tensor | None = None"}, "an option is of no kind that a suite can hold"),
+        ({"options": ", weight: int = 0.5"}, "own.Own: the default of weight: must be a whole number, got 0.5"),
+        ({"options": ", act: object = torch.relu"}, "option 'act': its default, <"),
+        ({"kind": ", scale=1.0"}, "'scale' is no option where it stands: put a * before the options"),
         ({"options": ", _hidden: int = 1"}, "option '_hidden': a name does not begin with _"),
     ],
 )

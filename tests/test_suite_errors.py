@@ -28,6 +28,11 @@ BROKEN = {
         ("seeds:", "epochs: 3\nseeds:"),
         ["suite.yaml:3: epochs: unknown key 'epochs'", "did you mean recipe.epochs?"],
     ),
+    "label": (
+        ("- ce", "- ride(experts=2)"),
+        ["suite.yaml:6: methods[0]: 'ride(experts=2)' is how a table has it; here it is {ride: {experts: 2}}"],
+    ),
+    "method of one's own": (("- ce", "- quite_mine"), ["one of your own comes with --plugin FILE"]),
     "misspelt method": (("- ce", "- cee"), ["suite.yaml:6: methods[0]", "unknown method 'cee'; did you mean 'ce'?"]),
     "misspelt option": (
         ("experts:", "expert:"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import make_records
 import pytest
 from make_records import write
 
-from ltbench.tables import load
+from ltbench.tables import Options, load
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +145,33 @@ def test_a_folder_that_may_only_be_read_is_enough(tmp_path):
     assert len(board.rows) == 3
     # root may write anywhere: nothing must have tried
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_only_shows_the_rows_that_are_named_and_the_baseline_and_says_so(five, capsys):
+    done = calls.ltbench(capsys, "table", five, "--only", "bbn", "--format", "json")
+    assert [row["label"] for row in json.loads(done.out)] == ["ce", "bbn"]
+    done = calls.ltbench(capsys, "table", five, "--only", "ride", "--format", "md")
+    assert "| ride(experts=3)" in done.out and "| ce" in done.out and "| bbn" not in done.out
+    assert "Only the rows that --only names, and the baseline; the suite may have more." in done.out
+    (row,) = load(five, Options(only=("ride(experts=3)",), baseline="ride(experts=3)")).rows
+    assert row["label"] == "ride(experts=3)" and row["gain"] is None
+    assert "--only names" not in calls.ltbench(capsys, "table", five).out
+    done = calls.ltbench(capsys, "table", five, "--only", "rode")
+    assert done.code == 2 and "--only: unknown row 'rode'; did you mean 'bbn'" not in done.err and "'rode'" in done.err
+
+
+def test_suites_without_the_rows_that_are_named_are_left_out(tmp_path):
+    rows, made = make_records.five()
+    write(tmp_path, rows, made)
+    write(tmp_path, rows[:1], made[:3], suite="other")
+    assert {row["suite"] for row in load(tmp_path).rows} == {"toy", "other"}
+    assert {row["suite"] for row in load(tmp_path, Options(only=("bbn",))).rows} == {"toy"}
+
+
+def test_figures_and_report_take_only_too(five, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    assert calls.ltbench(capsys, "report", five, "--only", "ride", "--out", page).code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Only the rows that --only names" in text and "bbn" not in text and "ride(" in text
+    done = calls.ltbench(capsys, "plot", five, "--only", "bbn", "--out", tmp_path / "figures")
+    assert done.code == 0 and "ride(" not in (tmp_path / "figures" / "toy" / "gain.svg").read_text(encoding="utf-8")
