@@ -16,7 +16,7 @@ from .errors import LtbenchError
 from .reading import FormatOption, console, one_of
 
 if TYPE_CHECKING:
-    from .data.damage import Begin, Report
+    from .data.damage import Begin, DataReport
     from .data.spec import DataSpec
 
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
@@ -117,7 +117,7 @@ def pack(
         print(f"{path}: {len(rows)} training and {test} test images, {path.stat().st_size / 1e6:.1f} MB")
 
 
-def _each(suite: str, sets: list[str] | None, format: str, look: Callable[[DataSpec, Begin], Report]) -> None:
+def _each(suite: str, sets: list[str] | None, format: str, look: Callable[[DataSpec, Begin], DataReport]) -> None:
     """Look at each dataset of a suite, show what was found, and end with the exit code that goes with it."""
     from .data import verify as verify_
     from .suite import read

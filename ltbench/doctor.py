@@ -65,7 +65,7 @@ class Finding:
 
 
 @dataclass
-class Suite:
+class SuiteFolder:
     """One suite's folder as it was read."""
 
     folder: Path
@@ -75,7 +75,7 @@ class Suite:
 
 def examine(results: Path, runs: Path) -> Iterator[Finding]:
     """All findings, in no order. Raises LtbenchError where there are no results at all."""
-    suites = [Suite(folder) for folder in _folders(results)]
+    suites = [SuiteFolder(folder) for folder in _folders(results)]
     for suite in suites:
         yield from _suite(suite)
     whole = not (results / "plan.json").is_file()  # else the other suites' runs would look as if nobody had asked
@@ -90,7 +90,7 @@ def _folders(results: Path) -> list[Path]:
 # Records
 
 
-def _suite(suite: Suite) -> Iterator[Finding]:
+def _suite(suite: SuiteFolder) -> Iterator[Finding]:
     """What is wrong in a suite's folder; fills in the suite."""
     for path in sorted(suite.folder.iterdir()):
         if path.name == ASIDE or path.name.startswith(leases.PREFIX):
@@ -112,7 +112,7 @@ def _suite(suite: Suite) -> Iterator[Finding]:
     yield from _unasked(suite)
 
 
-def _record(suite: Suite, path: Path) -> Iterator[Finding]:
+def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
     try:
         record = records.read(path)
     except LtbenchError as error:
@@ -141,7 +141,7 @@ def _source(method: str) -> str:
     return sources.source_hash(methods[method]) if method in methods else ""
 
 
-def _unasked(suite: Suite) -> Iterator[Finding]:
+def _unasked(suite: SuiteFolder) -> Iterator[Finding]:
     """Records that fill no row and that no run starts from."""
     if suite.plan is None:
         return
@@ -159,7 +159,7 @@ def _unasked(suite: Suite) -> Iterator[Finding]:
 # Runs
 
 
-def _runs(runs: Path, suites: Iterable[Suite], whole: bool) -> Iterator[Finding]:
+def _runs(runs: Path, suites: Iterable[SuiteFolder], whole: bool) -> Iterator[Finding]:
     """What is wrong in the folders of runs; those that no record or row names only where all suites were read."""
     known = {record.stem: record for suite in suites for record in suite.found.values()}
     asked = {key for suite in suites if suite.plan for row in suite.plan.rows for key in row.keys.values()}

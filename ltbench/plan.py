@@ -18,7 +18,7 @@ from .planfile import PlanFile, Row
 from .recipe import Recipe
 from .registry import OptionError
 from .runspec import RunSpec
-from .suite import Entry, Suite, own_recipe
+from .suite import MethodEntry, Suite, own_recipe
 from .visitor import Sample, Visitor
 
 
@@ -102,7 +102,7 @@ def _samples(data: DataSpec, folder: Path, where: str) -> list[Sample]:
         raise LtbenchError(f"{where}: {error}") from None
 
 
-def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[Entry, Ref, Recipe]]]:
+def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry, Ref, Recipe]]]:
     """The backbones, and each entry's method and recipe. Raises LtbenchError with the faults of the whole file."""
     faults, nets, resolved = list(suite.faults), [], []
     for i, spec in enumerate(suite.backbones):

@@ -18,7 +18,7 @@ NAME = "reported.csv"
 OPTIONAL = ("many", "medium", "few", "ci95")
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of reported.csv: one published row, in per cent; empty cells are None.
 
     label, data, backbone and recipe name the row of ours that it stands beside: recipe is the suite recipe nearest to
@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str
 
 
-def read(results: Path) -> tuple[Entry, ...]:
+def read(results: Path) -> tuple[Published, ...]:
     """The entries of results/reported.csv, or of the one beside a suite's folder; none where there is no such file.
 
     Raises LtbenchError naming the line that is wrong.
@@ -63,10 +63,10 @@ def read(results: Path) -> tuple[Entry, ...]:
             raise LtbenchError(f"{path}:{lines.line_num}: {error}") from None
 
 
-def _entry(path: Path, number: int, line: dict[str, str]) -> Entry:
+def _entry(path: Path, number: int, line: dict[str, str]) -> Published:
     given = {key: None if value == "" and key in OPTIONAL else value for key, value in line.items()}
     try:
-        entry = msgspec.convert(given, Entry, strict=False)
+        entry = msgspec.convert(given, Published, strict=False)
     except (msgspec.ValidationError, TypeError) as error:
         raise LtbenchError(f"{path}:{number}: {error}") from None
     for key, value in msgspec.structs.asdict(entry).items():
@@ -76,7 +76,13 @@ def _entry(path: Path, number: int, line: dict[str, str]) -> Entry:
 
 
 def beside(
-    entries: Iterable[Entry], data: str, backbone: str, label: str, recipe: str, top1: dict[str, float | None], n: int
+    entries: Iterable[Published],
+    data: str,
+    backbone: str,
+    label: str,
+    recipe: str,
+    top1: dict[str, float | None],
+    n: int,
 ) -> Reported | None:
     """What is published for a row: first of its own recipe, else of another; in each case the first in the file.
 
@@ -86,7 +92,7 @@ def beside(
     prediction interval of such a run, mean +- ci95 * sqrt(n + 1). None where that cannot be said: another recipe, one
     seed, or nothing measured.
     """
-    found: Sequence[Entry] = [e for e in entries if (e.data, e.backbone, e.label) == (data, backbone, label)]
+    found: Sequence[Published] = [e for e in entries if (e.data, e.backbone, e.label) == (data, backbone, label)]
     names = {recipe, re.sub(r" \[precision=\w+\]$", "", recipe)}
     entry = next((e for e in found if e.recipe in names), found[0] if found else None)
     if entry is None:

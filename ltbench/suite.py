@@ -30,7 +30,7 @@ SOURCE = Path(__file__).parent.parent / "suites"  # in a checkout
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodEntry:
     """One item of `methods:`, not yet looked up. given: a name, or {name: options}."""
 
     given: Any
@@ -47,7 +47,7 @@ class Suite:
     backbones: tuple[BackboneSpec, ...]
     seeds: tuple[int, ...]
     recipe: Recipe
-    entries: tuple[Entry, ...]
+    entries: tuple[MethodEntry, ...]
     baseline: str | None
     document: strict_yaml.Document
     sets: tuple[str, ...]  # the --set values that are in place
@@ -254,7 +254,7 @@ def _seeds(document: strict_yaml.Document, value: Any, faults: list[str]) -> tup
     return value
 
 
-def _entries(document: strict_yaml.Document, value: Any, faults: list[str]) -> tuple[Entry, ...]:
+def _entries(document: strict_yaml.Document, value: Any, faults: list[str]) -> tuple[MethodEntry, ...]:
     if not isinstance(value, tuple) or not value:
         faults.append(f"{document.where(('methods',))}: must be a list of at least one method, got {value!r}")
         return ()
@@ -267,11 +267,11 @@ def _entries(document: strict_yaml.Document, value: Any, faults: list[str]) -> t
                 f"{document.where(('methods', i, 'recipe'))}: must be a mapping of recipe fields, got {own!r}"
             )
             own = {}
-        entries.append(Entry(given, own, i))
+        entries.append(MethodEntry(given, own, i))
     return tuple(entries)
 
 
-def own_recipe(suite: Suite, entry: Entry) -> Recipe:
+def own_recipe(suite: Suite, entry: MethodEntry) -> Recipe:
     """The suite's recipe with the fields that an entry overrides. Raises LtbenchError naming each fault."""
     if not entry.recipe:
         return suite.recipe

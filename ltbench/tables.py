@@ -70,7 +70,7 @@ def load(results: Path, options: Options = Options()) -> Leaderboard:
     return Leaderboard(_sorted(rows, options.sort), refused)
 
 
-def suites(results: Path, options: Options = Options()) -> Iterator[Suite]:
+def suites(results: Path, options: Options = Options()) -> Iterator[SuiteTable]:
     """The suites of a results folder, each read once. Raises LtbenchError where it holds none, or no row of --only."""
     reported = published.read(results)
     there = planfile.row_labels(results) if options.only else {}
@@ -78,10 +78,10 @@ def suites(results: Path, options: Options = Options()) -> Iterator[Suite]:
         if label not in there:
             raise LtbenchError(f"--only: {unknown('row', label, there)}")
     for plan, found, refused in planfile.read_results(results):
-        yield Suite(plan, found, refused, options, reported)
+        yield SuiteTable(plan, found, refused, options, reported)
 
 
-class Suite:
+class SuiteTable:
     """One suite's plan, its records by key, and what was refused of them: on their way to rows."""
 
     def __init__(
@@ -90,7 +90,7 @@ class Suite:
         found: Mapping[str, Record],
         refused: Sequence[str],
         options: Options,
-        reported: Sequence[published.Entry],
+        reported: Sequence[published.Published],
     ) -> None:
         self.plan, self.found, self.refused = plan, found, refused
         self.options, self.reported = options, reported

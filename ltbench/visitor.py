@@ -23,7 +23,7 @@ from .record import Parent
 from .runspec import RunSpec
 from .scores import group_classes
 from .strict_yaml import dotted
-from .suite import Entry, Suite
+from .suite import MethodEntry, Suite
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -64,7 +64,7 @@ class Visitor:
     def __post_init__(self) -> None:
         self.sample = self.sets[0]  # the training set of the run that is visited, and of all its parents
 
-    def row(self, entry: Entry, ref: Ref, recipe: Recipe) -> Row:
+    def row(self, entry: MethodEntry, ref: Ref, recipe: Recipe) -> Row:
         """The row of an entry of the suite. Raises LtbenchError where the entry cannot be run."""
         suite, data = self.plan.suite, self.data
         label = labels.label(ref.method, ref.options)

@@ -12,7 +12,7 @@ from ltbench.errors import LtbenchError
 from ltbench.tables import load
 
 RESULTS = Path(__file__).parent.parent / "results"
-HEADER = ",".join(published.Entry.__struct_fields__)
+HEADER = ",".join(published.Published.__struct_fields__)
 
 
 def line(recipe: str, top1: float, label: str = "ce", epochs: int = 200, ci95: str = "") -> str:

@@ -25,7 +25,7 @@ Begin = Callable[[str, int], Callable[[int], None]]  # (what is done, how often)
 
 
 @dataclass(frozen=True)
-class Finding:
+class DataFinding:
     """One thing that is wrong, or worth a remark."""
 
     kind: str
@@ -47,13 +47,13 @@ class Need:
 
 
 @dataclass
-class Report:
+class DataReport:
     """What was found in one dataset."""
 
     name: str
     root: Path
     parts: dict[str, dict[str, object]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DataFinding] = field(default_factory=list)
     needs: list[Need] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)  # what else was looked at
 
@@ -88,7 +88,7 @@ def silent(what: str, times: int) -> Callable[[int], None]:
 # A dataset of lists
 
 
-def check(data: Lists, report: Report, deep: bool, begin: Begin = silent) -> dict[str, bytes]:
+def check(data: Lists, report: DataReport, deep: bool, begin: Begin = silent) -> dict[str, bytes]:
     """Add to the report what is wrong with these files, and what has changed since `prepare`. deep: open every image.
 
     Returns the sha256 of each image that was opened and found whole, by path.
@@ -124,10 +124,10 @@ def summary(listing: Listing) -> dict[str, object]:
     }  # fmt: skip
 
 
-def of_list(part: str, listing: Listing, classes: int, facts: ListFacts | None) -> Iterator[Finding]:
+def of_list(part: str, listing: Listing, classes: int, facts: ListFacts | None) -> Iterator[DataFinding]:
     """What is wrong with one list."""
     for note in listing.notes:
-        yield Finding(note, f"{listing.path.name}: {lists.HARMLESS}", damage=False)
+        yield DataFinding(note, f"{listing.path.name}: {lists.HARMLESS}", damage=False)
     if facts and listing.plain_sha256 == facts.sha256:
         return
     counts = np.bincount(listing.labels, minlength=classes)
@@ -135,33 +135,35 @@ def of_list(part: str, listing: Listing, classes: int, facts: ListFacts | None) 
         rows = np.flatnonzero(listing.labels >= classes)
         first = tuple(f"{listing.paths[row]} {listing.labels[row]}" for row in rows[:FIRST])
         said = f"{listing.path.name}: labels must be below {classes}; not so in {_rows(len(rows))}"
-        yield Finding("label out of range", said, count=len(rows), first=first)
+        yield DataFinding("label out of range", said, count=len(rows), first=first)
     empty = np.flatnonzero(counts[:classes] == 0)
     if len(empty) > (classes - facts.classes if facts else 0):
         named = ", ".join(map(str, empty[:FIRST])) + (", ..." if len(empty) > FIRST else "")
         said = f"{listing.path.name}: {len(empty)} of {classes} classes have no image in {part}: {named}"
-        yield Finding("empty class", said, count=len(empty), damage=part == "train" or facts is not None)
+        yield DataFinding("empty class", said, count=len(empty), damage=part == "train" or facts is not None)
     twice = _twice(listing.paths)
     if twice:
         said = f"{listing.path.name}: names {_files(len(twice))} more than once"
-        yield Finding("duplicate", said, count=len(twice), first=tuple(twice[:FIRST]))
+        yield DataFinding("duplicate", said, count=len(twice), first=tuple(twice[:FIRST]))
     if facts:
         yield from _against(facts, listing, counts)
 
 
-def _against(facts: ListFacts, listing: Listing, counts: np.ndarray) -> Iterator[Finding]:
+def _against(facts: ListFacts, listing: Listing, counts: np.ndarray) -> Iterator[DataFinding]:
     """How a list differs from what is known of the official one."""
     if len(listing) != facts.rows:
-        yield Finding("wrong count", f"{listing.path.name}: {len(listing)} rows, {facts.rows} in the official list")
+        yield DataFinding("wrong count", f"{listing.path.name}: {len(listing)} rows, {facts.rows} in the official list")
     elif _counts_hash(counts) != facts.counts_sha256 != "":
-        yield Finding("wrong count", f"{listing.path.name}: its images per class are not those of the official list")
+        yield DataFinding(
+            "wrong count", f"{listing.path.name}: its images per class are not those of the official list"
+        )
     elif (counts.max(), counts[counts > 0].min()) != (facts.most, facts.fewest):
         there = f"{counts.max()} to {counts[counts > 0].min()}"
         said = f"{listing.path.name}: {there} images per class, {facts.most} to {facts.fewest} in the official list"
-        yield Finding("wrong count", said)
+        yield DataFinding("wrong count", said)
     likely = ", which is likely, but not proven" if facts.likely else ""
     said = f"{listing.path.name}: sha256 {listing.plain_sha256[:16]}..., not the official list's {facts.sha256[:16]}..."
-    yield Finding("wrong hash", said + likely, damage=not facts.likely)
+    yield DataFinding("wrong hash", said + likely, damage=not facts.likely)
 
 
 def _counts_hash(counts: np.ndarray) -> str:
@@ -176,17 +178,17 @@ def _twice(paths: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(path for path in paths if path in seen or seen.add(path)))  # type: ignore[func-returns-value]
 
 
-def shared_paths(parts: Mapping[str, Listing]) -> Iterator[Finding]:
+def shared_paths(parts: Mapping[str, Listing]) -> Iterator[DataFinding]:
     """Files that stand in two lists."""
     for one, other in _pairs(parts):
         held = set(parts[one].paths)
         both = [path for path in dict.fromkeys(parts[other].paths) if path in held]
         if both:
             said = f"{_files(len(both))} {'stands' if len(both) == 1 else 'stand'} in {one} and in {other}"
-            yield Finding("duplicate", said, count=len(both), first=tuple(both[:FIRST]))
+            yield DataFinding("duplicate", said, count=len(both), first=tuple(both[:FIRST]))
 
 
-def shared_images(parts: Mapping[str, Listing], hashes: Mapping[str, bytes]) -> Iterator[Finding]:
+def shared_images(parts: Mapping[str, Listing], hashes: Mapping[str, bytes]) -> Iterator[DataFinding]:
     """Files of other names in two lists, the same to the byte: a remark, as the official sets have some, too."""
     for one, other in _pairs(parts):
         held = {hashes[path]: path for path in reversed(parts[one].paths) if path in hashes}
@@ -198,7 +200,7 @@ def shared_images(parts: Mapping[str, Listing], hashes: Mapping[str, bytes]) -> 
         if both:
             first = tuple(f"{path} = {same}" for path, same in both[:FIRST])
             said = f"{_files(len(both))} of {other}: the same, to the byte, as one of {one}"
-            yield Finding("duplicate", said, damage=False, count=len(both), first=first)
+            yield DataFinding("duplicate", said, damage=False, count=len(both), first=first)
 
 
 def _pairs(parts: Iterable[str]) -> list[tuple[str, str]]:
@@ -206,7 +208,7 @@ def _pairs(parts: Iterable[str]) -> list[tuple[str, str]]:
     return [(one, other) for at, one in enumerate(names) for other in names[at + 1 :]]
 
 
-def of_files(parts: Mapping[str, Listing], files: Found) -> Iterator[Finding]:
+def of_files(parts: Mapping[str, Listing], files: Found) -> Iterator[DataFinding]:
     """What is missing or bad, part by part."""
     missing, bad = set(files.missing), {fault.path: fault for fault in files.bad}
     for part, listing in parts.items():
@@ -214,7 +216,7 @@ def of_files(parts: Mapping[str, Listing], files: Found) -> Iterator[Finding]:
         lost = [path for path in paths if path in missing]
         if lost:
             said = f"{part}: {len(lost)} of {_files(len(paths))} not there"
-            yield Finding("missing file", said, count=len(lost), first=tuple(lost[:FIRST]))
+            yield DataFinding("missing file", said, count=len(lost), first=tuple(lost[:FIRST]))
         by_kind: dict[str, list[Bad]] = {}
         for path in paths:
             if path in bad:
@@ -222,7 +224,7 @@ def of_files(parts: Mapping[str, Listing], files: Found) -> Iterator[Finding]:
         for kind, faults in by_kind.items():
             first = tuple(f"{fault.path}: {fault.said}" for fault in faults[:FIRST])
             said = f"{part}: {len(faults)} of {_files(len(paths))}"
-            yield Finding(kind, said, count=len(faults), first=first)
+            yield DataFinding(kind, said, count=len(faults), first=first)
 
 
 def _files(count: int) -> str:
@@ -246,7 +248,7 @@ def fingerprint(data: Lists, hashes: Mapping[str, bytes]) -> dict[str, dict[str,
     return parts
 
 
-def since(data: Lists, hashes: Mapping[str, bytes]) -> Iterator[Finding]:
+def since(data: Lists, hashes: Mapping[str, bytes]) -> Iterator[DataFinding]:
     """What has changed since `prepare` wrote the fingerprint; nothing where there is none, or one of another cut."""
     path = lists.find([FINGERPRINT], state_folders(data.root))
     if path is None:
@@ -263,6 +265,6 @@ def since(data: Lists, hashes: Mapping[str, bytes]) -> Iterator[Finding]:
             if not old or not new or differ:
                 said = f"its {' and its '.join(differ)}" if differ else "the part itself"
                 where = f"{path}: {part}: {said} changed since `ltbench data prepare` wrote this"
-                yield Finding("changed", f"{where}; run it again if that was meant")
+                yield DataFinding("changed", f"{where}; run it again if that was meant")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        yield Finding("bad fingerprint", f"{path}: not to be read ({error}); `ltbench data prepare` writes it anew")
+        yield DataFinding("bad fingerprint", f"{path}: not to be read ({error}); `ltbench data prepare` writes it anew")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..atomic import write_atomically
 from ..errors import LtbenchError
-from .damage import FINGERPRINT, Begin, Lists, Report, check, fingerprint, silent
+from .damage import FINGERPRINT, Begin, DataReport, Lists, check, fingerprint, silent
 from .spec import DataSpec, state_folders
 from .verify import from_files, gathered, out_of_place, verify
 
@@ -15,7 +15,7 @@ FORMAT = 1
 SINCE = ("changed", "bad fingerprint")  # findings that a new fingerprint puts right
 
 
-def prepare(spec: DataSpec, data: Path, begin: Begin = silent) -> Report:
+def prepare(spec: DataSpec, data: Path, begin: Begin = silent) -> DataReport:
     """What is found in a dataset once it is fetched, put in place, opened image by image and written down.
 
     CIFAR is fetched, the embedded set drawn. Of files: images that an archive left one folder too high are moved into

@@ -16,7 +16,7 @@ from rich.text import Text
 from ..errors import LtbenchError
 from . import folder, lists, pack
 from .catalogue import FACTS, Facts, Layout, folders
-from .damage import Begin, Finding, Lists, Need, Report, check, of_list, silent, summary
+from .damage import Begin, DataFinding, DataReport, Lists, Need, check, of_list, silent, summary
 from .lists import Listing
 from .spec import DataSpec
 
@@ -28,7 +28,7 @@ def distinct(specs: Iterable[DataSpec]) -> list[DataSpec]:
     return list({(spec.name, spec.root, spec.classes): spec for spec in specs}.values())
 
 
-def verify(spec: DataSpec, data: Path, deep: bool = False, begin: Begin = silent) -> Report:
+def verify(spec: DataSpec, data: Path, deep: bool = False, begin: Begin = silent) -> DataReport:
     """What is found in a dataset. data: the data folder; deep: open every image.
 
     Raises nothing for what is wrong with the data.
@@ -51,10 +51,10 @@ def from_files(spec: DataSpec, data: Path) -> bool:
 # Lists of files
 
 
-def gathered(spec: DataSpec, data: Path) -> tuple[Report, Lists]:
+def gathered(spec: DataSpec, data: Path) -> tuple[DataReport, Lists]:
     """The lists that are there, and what is wrong with them and with those that are not."""
     root, places = folders(spec.name, data, spec.root)
-    report = Report(spec.label, root)
+    report = DataReport(spec.label, root)
     if spec.name == "folder":
         return report, Lists(spec.name, root, _own(spec, data, report), spec.classes)
     facts = FACTS[spec.name]
@@ -62,7 +62,7 @@ def gathered(spec: DataSpec, data: Path) -> tuple[Report, Lists]:
     for part, known in layout.parts.items():
         path = lists.find(known.names, places)
         if path is None and part != "val":  # which no run needs
-            report.findings.append(Finding("missing list", f"{known.name}, which names the images of {part}"))
+            report.findings.append(DataFinding("missing list", f"{known.name}, which names the images of {part}"))
             report.needs.append(Need(known.name, facts.lists_page, str(data / "lists")))
         elif path and (listing := _read(path, report)):
             report.parts[part] = summary(listing)
@@ -84,12 +84,12 @@ def _layout(facts: Facts, root: Path, places: tuple[Path, ...]) -> Layout:
     return next(there, facts.layouts[0])
 
 
-def _read(path: Path, report: Report) -> Listing | None:
+def _read(path: Path, report: DataReport) -> Listing | None:
     """The list, or None and a finding."""
     try:
         return lists.read(path)
     except LtbenchError as error:
-        report.findings.append(Finding("bad list", str(error)))
+        report.findings.append(DataFinding("bad list", str(error)))
         return None
 
 
@@ -98,19 +98,19 @@ def _first(listing: Listing, classes: int) -> Listing:
     return listing if listing.labels.max() < classes else lists.chosen(listing, listing.labels < classes)
 
 
-def _own(spec: DataSpec, data: Path, report: Report) -> dict[str, Listing]:
+def _own(spec: DataSpec, data: Path, report: DataReport) -> dict[str, Listing]:
     """The parts of a folder of one's own; its reader is strict, so that one finding may be all there is."""
     for name in ("data.csv", "train.txt", "test.txt"):
         path = report.root / name
         if path.is_file():
             content = path.read_bytes()
             report.findings += [
-                Finding(note, f"{path}: {lists.HARMLESS}", damage=False) for note in lists.notes(content)
+                DataFinding(note, f"{path}: {lists.HARMLESS}", damage=False) for note in lists.notes(content)
             ]
     try:
         loaded = folder.load(data, spec.root)
     except LtbenchError as error:
-        report.findings.append(Finding("bad list", str(error)))
+        report.findings.append(DataFinding("bad list", str(error)))
         return {}
     parts = {"train": (loaded.train_path, loaded.train_label), "test": (loaded.test_path, loaded.test_label)}
     found = {part: lists.listing(_where(report.root, part), *rows) for part, rows in parts.items()}
@@ -133,7 +133,7 @@ def _archives(facts: Facts, root: Path) -> Iterator[Need]:
             yield Need(f"{either}{archive.name}", facts.page, str(root), f"unpacked {archive.unpack}", archive.md5)
 
 
-def _advice(report: Report, data: Lists) -> Iterator[Need]:
+def _advice(report: DataReport, data: Lists) -> Iterator[Need]:
     """What is left to do where an archive is there, but not wholly unpacked."""
     lost = [path for finding in report.findings if finding.kind == "missing file" for path in finding.first]
     if high := out_of_place(data):
@@ -165,17 +165,17 @@ def out_of_place(data: Lists) -> list[tuple[str, str]]:
 # Datasets in memory
 
 
-def _in_memory(name: str, data: Path) -> Report:
+def _in_memory(name: str, data: Path) -> DataReport:
     """CIFAR's official files by their md5, a pack by its sha256; the characters are drawn by ltbench itself."""
     packed = pack.path_of(data, name)
-    report = Report(name, packed if packed.is_file() else data)
+    report = DataReport(name, packed if packed.is_file() else data)
     if packed.is_file():
         try:
             source = pack.read(packed)
             rows = len(source.train_label) - (0 if source.absent is None else int(np.count_nonzero(source.absent)))
             report.checked.append(f"a pack: {rows} training and {len(source.test_label)} test images, as packed")
         except LtbenchError as error:
-            report.findings.append(Finding("damaged pack", str(error)))
+            report.findings.append(DataFinding("damaged pack", str(error)))
     elif name.startswith("cifar"):
         _cifar(report, data, 10 if name.startswith("cifar10_") else 100)
     else:
@@ -183,7 +183,7 @@ def _in_memory(name: str, data: Path) -> Report:
     return report
 
 
-def _cifar(report: Report, data: Path, classes: int) -> None:
+def _cifar(report: DataReport, data: Path, classes: int) -> None:
     from . import cifar  # brings torchvision
 
     state = cifar.state(data, classes)
@@ -194,7 +194,7 @@ def _cifar(report: Report, data: Path, classes: int) -> None:
     ):
         if names:
             said = f"{len(names)} of {len(state.official)} official files {said}"
-            report.findings.append(Finding(kind, said, count=len(names), first=names))
+            report.findings.append(DataFinding(kind, said, count=len(names), first=names))
     if report.findings:
         report.needs.append(Need(state.url.rpartition("/")[2], state.url, str(data), "unpacked there", state.md5))
         if not state.folder.is_dir():
@@ -206,7 +206,7 @@ def _cifar(report: Report, data: Path, classes: int) -> None:
 # What is shown
 
 
-def item(report: Report) -> dict[str, Any]:
+def item(report: DataReport) -> dict[str, Any]:
     """A report as plain data."""
     return {
         "name": report.name, "root": str(report.root), "status": report.status, "parts": report.parts,
@@ -215,7 +215,7 @@ def item(report: Report) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def show(reports: Iterable[Report], console: Console) -> None:
+def show(reports: Iterable[DataReport], console: Console) -> None:
     """Each dataset, what was looked at, and what is wrong with it, damage first."""
     for report in reports:
         colour = {"clean": "green", "remarks": "yellow", "damaged": "red"}[report.status]
@@ -252,14 +252,14 @@ def _folded(console: Console, text: Text, indent: int = 2) -> None:
         console.print(Text(" " * indent) + line, soft_wrap=True)
 
 
-def _places(report: Report) -> Iterator[str]:
+def _places(report: DataReport) -> Iterator[str]:
     """The folder of the data, and those of the lists where they are others."""
     yield str(report.root)
     of_lists = dict.fromkeys(Path(str(about["list"])).parent for about in report.parts.values())
     yield from (f"lists: {folder}" for folder in of_lists if folder != report.root)
 
 
-def _parts(report: Report) -> Table:
+def _parts(report: DataReport) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("part", *COLUMNS):
         right = column not in ("part", "list")
@@ -270,7 +270,7 @@ def _parts(report: Report) -> Table:
     return table
 
 
-def _show_finding(finding: Finding, console: Console) -> None:
+def _show_finding(finding: DataFinding, console: Console) -> None:
     mark, style = ("damage", "red") if finding.damage else ("remark", "yellow")
     _folded(console, Text.assemble((f"{mark}: {finding.kind}: ", style), finding.said))
     for path in finding.first:

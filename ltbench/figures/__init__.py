@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kind:
+class FigureKind:
     """A kind of figure."""
 
     name: str  # of the file
@@ -27,55 +27,55 @@ class Kind:
 
 
 KINDS = (
-    Kind(
+    FigureKind(
         "compute", "Accuracy against multiply-adds",
         "Up is better, left is cheaper: what a row gains, and what it costs at test. A row that skips experts stands "
         "at what its test images used on average, tied to the same row with nothing skipped. Where there is no room "
         "for a name, the leaderboard has it.", points.compute,
     ),
-    Kind(
+    FigureKind(
         "classes", "Accuracy over the classes",
         "From the most frequent class to the rarest; the area below is the number of training images.", lines.classes,
     ),
-    Kind(
+    FigureKind(
         "tradeoff", "Head against tail",
         "Right is better on frequent classes, up on rare ones: a row up and right of the dashed lines gains on both.",
         points.tradeoff,
     ),
-    Kind(
+    FigureKind(
         "gain", "Gain by group",
         "Differences to the baseline with the same seed or draw. A bar that crosses zero shows no difference; a hollow "
         "mark is one of them, and says nothing of chance.", groups.gain,
     ),
-    Kind(
+    FigureKind(
         "reliability", "Reliability of the confidence",
         "Below the diagonal a method is surer than it is right. Underneath: where its predictions lie.",
         lines.reliability,
     ),
-    Kind(
+    FigureKind(
         "experts", "Experts used by group",
         "How many experts the router asks, on average, for test images of each group.", groups.used,
     ),
-    Kind(
+    FigureKind(
         "training", "Training",
         "Loss terms as they were minimised. Each panel has its own scale.", lines.training,
     ),
-    Kind(
+    FigureKind(
         "confusion", "Tail classes and their hard negatives",
         "For each rare class: how many of its test images are right, and the classes that take most of the others.",
         groups.confusion,
     ),
-    Kind(
+    FigureKind(
         "members", "Single experts beside their ensemble",
         "Rings are single experts, the diamond is their ensemble: how much of the gain is its.",
         groups.members,
     ),
-    Kind(
+    FigureKind(
         "bias_variance", "Accuracy, bias and variance",
         "Over training sets drawn anew. Bias: the class that most runs say is wrong; variance: the share of runs that "
         "say another. More in `ltbench analyze`.", bias_variance.draw,
     ),
-    Kind(
+    FigureKind(
         "adjust", "Logit adjustment after training",
         "What taking tau times the log class frequencies off the logits would do. Chosen on test, so never ranked.",
         lines.adjust,
@@ -83,7 +83,7 @@ KINDS = (
 )  # fmt: skip
 
 
-def drawn(kind: Kind, block: Block, format: str) -> bytes:
+def drawn(kind: FigureKind, block: Block, format: str) -> bytes:
     """The file of a figure, as svg, png or pdf; where it has nothing to show, it says so. The same bytes each time."""
     with styled(f"{block.name}/{kind.name}"):
         try:
@@ -93,7 +93,7 @@ def drawn(kind: Kind, block: Block, format: str) -> bytes:
         return saved(figure, format)
 
 
-def inline(kind: Kind, block: Block) -> str:
+def inline(kind: FigureKind, block: Block) -> str:
     """The figure as SVG whose text is text, for an HTML page. Raises NothingError."""
     with styled(f"{block.name}/{kind.name}", text=True):
         figure = kind.draw(block)
@@ -101,7 +101,7 @@ def inline(kind: Kind, block: Block) -> str:
         return saved(figure, "svg").decode()
 
 
-def _nothing(kind: Kind, block: Block, reason: str) -> Figure:
+def _nothing(kind: FigureKind, block: Block, reason: str) -> Figure:
     sheet = Sheet(block, kind.title, [f"Nothing to show: {reason}."], 0.2)
     return sheet.figure
 
