@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from . import scores, tables
+from . import footers, scores, tables
 from .planfile import Row
 from .record import Record
 from .schema import TableRow
@@ -70,7 +70,7 @@ class Block:
     @property
     def title(self) -> str:
         """What the block holds, in a line."""
-        return tables.heading([entry.row for entry in self.entries])
+        return footers.heading([entry.row for entry in self.entries])
 
     @cached_property
     def ran(self) -> list[Entry]:

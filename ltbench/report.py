@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from . import __version__, blocks, figures, scores, svg, tables
+from . import __version__, blocks, figures, footers, scores, svg
 from .blocks import Block, Entry
 from .columns import Column, chosen_columns, is_bold, title
 from .labels import spelled
@@ -24,7 +24,7 @@ def render(results: Path, runs: Path, only: Sequence[str] = ()) -> tuple[str, li
     """(the page, what was refused). Raises LtbenchError where there are no results."""
     found, refused = blocks.load(results, runs, only)
     drawn = _figures(found)
-    parts = [_block(i, block, drawn[i], [tables.LEFT_OUT] if only else []) for i, block in enumerate(found, 1)]
+    parts = [_block(i, block, drawn[i], [footers.LEFT_OUT] if only else []) for i, block in enumerate(found, 1)]
     files = resources.files(__package__) / "templates"
     style, script = ((files / f"report.{end}").read_text(encoding="utf-8") for end in ("css", "js"))
     page = _environment().get_template("report.html").render(
@@ -127,7 +127,7 @@ def _block(number: int, block: Block, drawn: list[dict[str, Any]], notes: list[s
         ],
         "rows": [_row(number, block, entry, columns, low, high) for entry in block.entries],
         "statuses": sorted({row["status"] for row in rows}),
-        "notes": [*notes, *tables.footer(rows)],
+        "notes": [*notes, *footers.footer(rows)],
         "figures": drawn,
         "entries": [_entry(number, entry) for entry in block.entries],
     }  # fmt: skip

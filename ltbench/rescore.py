@@ -26,15 +26,23 @@ def logits_of(record: Record, runs: Path) -> np.ndarray | None:
     return found if found.shape == (sum(record.total), len(record.total)) else None
 
 
-def adjusted(record: Record, logits: np.ndarray, tau: float) -> Record:
-    """The record as of logits - tau * log(training frequency) (Menon et al. 2021, post hoc); members are left out."""
+def moved_logits(record: Record, logits: np.ndarray, tau: float) -> np.ndarray:
+    """Logits [M, C] less tau * log(training frequency) [C] (Menon et al. 2021, post hoc), in double precision."""
     import numpy as np
 
     counts = np.asarray(record.data.counts, dtype=np.float64)
-    moved = logits.astype(np.float64) - tau * np.log(counts / counts.sum())
-    label = np.repeat(np.arange(len(counts)), record.total)
+    shifted: np.ndarray = logits.astype(np.float64) - tau * np.log(counts / counts.sum())
+    return shifted
+
+
+def adjusted(record: Record, logits: np.ndarray, tau: float) -> Record:
+    """The record as of moved_logits(); members are left out."""
+    import numpy as np
+
+    moved = moved_logits(record, logits, tau)
+    label = np.repeat(np.arange(len(record.total)), record.total)
     predicted = moved.argmax(1)
-    right = np.bincount(label[predicted == label], minlength=len(counts))
+    right = np.bincount(label[predicted == label], minlength=len(record.total))
     odds = np.exp(moved - moved.max(1, keepdims=True))
     return record.model_copy(
         update={

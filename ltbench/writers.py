@@ -12,9 +12,10 @@ from html import escape
 from typing import Any
 
 from .columns import DROPPED, Column, chosen_columns, is_bold, title
+from .footers import LEFT_OUT, footer, heading, reasons
 from .schema import TableRow
 from .scores import FIGURES
-from .tables import LEFT_OUT, Leaderboard, Options, blocks, footer, heading, reasons
+from .tables import Leaderboard, Options, blocks
 
 FORMATS = ("text", "md", "latex", "csv", "json", "html")
 ENDINGS = {".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}

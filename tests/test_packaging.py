@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = ("torch", "torchvision", "accelerate")
 READING = (
-    "tables", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student", "record",
+    "tables", "footers", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student", "record",
     "planfile", "keys", "errors", "compare", "notebook", "reading", "decompose", "analysis", "analysis_writers",
 )  # fmt: skip
 BLIND = (
@@ -32,6 +32,9 @@ BLIND = (
     "record",
     "planfile",
     "tables",
+    "footers",
+    "former",
+    "plan_listing",
     "columns",
     "writers",
     "published",
@@ -216,7 +219,8 @@ def test_tables_read_records_only() -> None:
     assert ours(ROOT / "ltbench/tables.py") <= {
         "record", "planfile", "scores", "errors", "columns", "paired", "published", "rescore", "schema", "data",
     }  # fmt: skip
-    assert ours(ROOT / "ltbench/writers.py") <= {"tables", "columns", "schema", "scores"}
+    assert ours(ROOT / "ltbench/writers.py") <= {"tables", "footers", "columns", "schema", "scores"}
+    assert ours(ROOT / "ltbench/footers.py") <= {"paired", "schema", "scores", "data"}
     assert ours(ROOT / "ltbench/compare.py") <= {"record", "planfile", "scores", "errors", "paired", "student"}
     assert ours(ROOT / "ltbench/decompose.py") <= {"student"}
     assert ours(ROOT / "ltbench/confusion.py") <= {"student"}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltbench import (
+    footers,
     listing,
     plan,
     plan_listing,
@@ -221,7 +222,7 @@ def test_a_run_on_each_draw_is_recorded_and_n_counts_draws(few_test_images, tmp_
     ] * 2
     assert rows[1]["gain"]["n"] == 2
     assert rows[0]["fingerprints"]["rows"] not in {r.data.fingerprints["rows"] for r in found.values()}
-    note = tables.footer(rows)[0]
+    note = footers.footer(rows)[0]
     assert "over draws; n draws. Gain: over ce, by the draws that both have." in note
 
 

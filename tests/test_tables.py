@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from make_records import make, predicted, row, text, write
 
-from ltbench import columns, record, tables
+from ltbench import columns, footers, record, tables
 from ltbench.errors import LtbenchError
 from ltbench.schema import TableRow
 from ltbench.tables import Options, load
@@ -273,7 +273,7 @@ def test_an_unknown_column_names_the_nearest(five, kind):
 )
 def test_the_footer_says_what_was_hashed(five, data, said):
     rows = [found | {"data": data} for found in load(five).rows]
-    assert any(f", {said} " in line for line in tables.footer(rows))
+    assert any(f", {said} " in line for line in footers.footer(rows))
 
 
 def test_single_experts_are_shown_beside_their_mean(tmp_path):
@@ -285,7 +285,7 @@ def test_single_experts_are_shown_beside_their_mean(tmp_path):
     assert plain.rows[1]["alone"]["mean"] == pytest.approx(55) and plain.rows[0]["alone"]["mean"] is None
     (column,) = (c for c in columns.chosen_columns((), plain.rows) if c.key == "alone")
     assert [column.text(r) for r in plain.rows] == ["", "55.0"]
-    assert any(note.startswith("Alone: the mean top-1") for note in tables.footer(plain.rows))
+    assert any(note.startswith("Alone: the mean top-1") for note in footers.footer(plain.rows))
     shifted = load(tmp_path, tables.Options(test_list="forward50"))
     assert shifted.rows[1]["alone"]["mean"] is None, "counts per class know no weights"
 
@@ -298,7 +298,7 @@ def board(folder: Path, *rows: list[record.Record], **options) -> tables.Leaderb
 
 
 def said(found: tables.Leaderboard) -> str:
-    return " ".join(tables.footer(found.rows))
+    return " ".join(footers.footer(found.rows))
 
 
 def test_a_row_that_is_ahead_on_the_seeds_it_shares_with_the_best_is_not_behind_it(tmp_path):

@@ -251,15 +251,14 @@ def adjust(block: Block) -> Figure:
 
 def _sweep(block: Block, entry: Entry) -> tuple[list[float], list[float]] | None:
     """(top-1, accuracy on few) at each tau, mean over the seeds; None unless all of them left logits."""
-    prior = np.log(np.maximum(block.counts, 1).astype(np.float32) / sum(block.counts))
     tail = block.groups["few"]
     both = []
     for run in entry.complete:
         logits = rescore.logits_of(run, block.weights)
         if logits is None:
             return None
-        values, label = logits.astype(np.float32), np.repeat(np.arange(len(prior)), run.total)
-        right = np.stack([(values - tau * prior).argmax(1) == label for tau in TAUS])
+        label = np.repeat(np.arange(len(run.total)), run.total)
+        right = np.stack([rescore.moved_logits(run, logits, tau).argmax(1) == label for tau in TAUS])
         mine = np.isin(label, tail)
         few = right[:, mine].mean(1) if mine.any() else np.full(len(TAUS), np.nan)
         both.append((right.mean(1), few))
