@@ -159,6 +159,14 @@ def _refuse_twins(plan: Plan) -> None:
                 f"{plan.suite.where('methods', second)}: {row.label} is the same row as methods[{first}]"
             )
         seen[name] = i
+    runs: dict[tuple[str, ...], int] = {}
+    for i, row in enumerate(plan.rows):
+        first = runs.setdefault(tuple(row.keys.values()), i)
+        if row.keys and first != i and (plan.rows[first].data, plan.rows[first].backbone) == (row.data, row.backbone):
+            raise LtbenchError(
+                f"{plan.suite.where('methods', i % rows_per_block)}: {row.label} has the same runs as "
+                f"methods[{first % rows_per_block}], {plan.rows[first].label}: its recipe changes nothing"
+            )
 
 
 def _refuse_twin_blocks(plan: Plan, one: int, other: int, row: Row) -> None:

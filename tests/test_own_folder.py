@@ -243,6 +243,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: (as_lists(r), (r / "train.txt").write_text("a.jpg\n")),
         "train.txt:1: 'a.jpg': a row is",
     ),
+    "missing file": (
+        lambda r: (as_lists(r), (r / "train" / "class00" / "000.png").unlink()),
+        r"class00/000.png: there is no such file \(1 of 1\d images are missing; `ltbench data verify SUITE` says which",
+    ),
     "test image in train": (
         lambda r: (as_lists(r), (r / "test.txt").write_text((r / "train.txt").read_text())),
         r"test.txt: '.*' and \d+ more is in train too: a test image may not be trained on",

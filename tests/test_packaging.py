@@ -19,8 +19,9 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = ("torch", "torchvision", "accelerate")
 READING = (
-    "tables", "footers", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student", "record",
-    "planfile", "keys", "errors", "compare", "notebook", "reading", "decompose", "analysis", "analysis_writers",
+    "tables", "footers", "columns", "writers", "schema", "published", "paired", "rescore", "scores", "student",
+    "record", "planfile", "keys", "errors", "compare", "notebook", "reading", "decompose", "analysis",
+    "analysis_writers",
 )  # fmt: skip
 BLIND = (
     "trainer",

@@ -71,6 +71,10 @@ BROKEN = {
         ["suite.yaml:2: backbone: unknown backbone 'resnet33'; did you mean"],
     ),
     "missing key": (("backbone: resnet8\n", ""), ["suite.yaml: backbone: required, but not given"]),
+    "a recipe of its own that is the suite's": (
+        ("- ce", "- ce\n  - ce: {}\n    recipe: {lr: 0.1}"),
+        ["suite.yaml:7: methods[1]: ce [lr=0.1] has the same runs as methods[0], ce: its recipe changes nothing"],
+    ),
     "twice the same row": (("- ce", "- ce\n  - ce: {head: linear}"), ["suite.yaml:7: methods[1]: ce is the same row"]),
     "no method": (("- ce", "- [ce]"), ["suite.yaml:6: methods[0]"]),
     "bad seeds": (("[0]", "[0, 0]"), ["suite.yaml:3: seeds: must be a list of different numbers"]),

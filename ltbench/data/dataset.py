@@ -157,9 +157,12 @@ def _open_files(spec: DataSpec, folder: Path) -> Dataset:
     chosen = prints[0]
     if spec.name == "folder":  # other images may go by the same names
         sizes = _sizes(found) if pool is None or pool.sizes is None else pool.sizes
+        mine = [size[at] for size, at in zip(sizes, (rows, tested), strict=True)]
+        for part, size in zip((train, test), mine, strict=True):
+            _check_there(part, size)
         prints = [
-            list_fingerprint(part.place.paths, part.label.numpy(), size[at])
-            for part, size, at in zip((train, test), sizes, (rows, tested), strict=True)
+            list_fingerprint(part.place.paths, part.label.numpy(), size)
+            for part, size in zip((train, test), mine, strict=True)
         ]
     return Dataset(
         spec=spec,
@@ -180,6 +183,17 @@ _held_pack = lru_cache(maxsize=1)(pack.read)
 def _sizes(found: Listed) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of the files, [N] and [M]."""
     return own_folder.sizes(found.root, found.train_path), own_folder.sizes(found.root, found.test_path)
+
+
+def _check_there(part: Files, sizes: np.ndarray) -> None:
+    """Raises LtbenchError where files of these sizes in bytes [N] are missing, which is -1."""
+    missing = np.flatnonzero(sizes < 0)
+    if len(missing):
+        first = part.place.root / str(part.place.paths[missing[0]])
+        raise LtbenchError(
+            f"{first}: there is no such file ({len(missing)} of {len(sizes)} images are missing; "
+            "`ltbench data verify SUITE` says which)"
+        )
 
 
 def listed_of(spec: DataSpec, folder: Path) -> Listed:
