@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from .reading import FormatOption, console, one_of
 if TYPE_CHECKING:
     from .data.damage import Begin, DataReport
     from .data.spec import DataSpec
+    from .recipe import Recipe
 
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
@@ -75,16 +76,14 @@ def pack(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the packs go; elsewhere, give it as --data.")],
     data: DataOption = None,
     sets: SetOption = None,
+    format: FormatOption = "text",
 ) -> None:
     """Exactly the images that a suite needs, lossless, one file a dataset: for machines without a network."""
-    from rich.progress import Progress
-
-    from .data import dataset
     from .data import pack as pack_
     from .data.spec import data_folder
-    from .data.transforms import look_of
     from .suite import read
 
+    one_of("--format", format, ("text", "json"))
     parsed = read(suite, sets or [])
     if parsed.faults:
         raise LtbenchError("\n".join(parsed.faults))
@@ -98,23 +97,40 @@ def pack(
                 f"data.root: {' and '.join(roots)} would share one pack, {pack_.path_of(out, name).name}: give the "
                 "folders other names, or pack them from two suites into two folders"
             )
+    made = []
     for name, specs in sets_of.items():
-        if specs[0].in_files:
-            look = look_of(specs[0], dataset.FILE_SIZE, parsed.recipe)
-            assert look is not None  # of files
-            source, rows = dataset.decoded(specs, data_folder(data), look)
-        else:
-            source = dataset.source_of(name, data_folder(data))
-            rows = dataset.rows_of(specs, source)
-        path = pack_.path_of(out, name)
-        with Progress(console=console(stderr=True), transient=True) as progress:
-            task = progress.add_task(f"packing {name}", total=1.0)
-            try:
-                pack_.write(source, rows, path, partial(progress.update, task))
-            except OSError as error:
-                raise LtbenchError(f"{path}: cannot be written: {error.strerror or error}") from None
-        test = len(source.test_label)
-        print(f"{path}: {len(rows)} training and {test} test images, {path.stat().st_size / 1e6:.1f} MB")
+        item = _pack(name, specs, parsed.recipe, data_folder(data), pack_.path_of(out, name))
+        made.append(item)
+        if format == "text":
+            size = item["bytes"] / 1e6
+            print(f"{item['path']}: {item['train']} training and {item['test']} test images, {size:.1f} MB")
+    if format == "json":
+        print(json.dumps(made, indent=1, ensure_ascii=False))
+
+
+def _pack(name: str, specs: Sequence[DataSpec], recipe: Recipe, folder: Path, path: Path) -> dict[str, Any]:
+    """Write the pack of what these need of one set; what it is, as plain data. Raises LtbenchError."""
+    from rich.progress import Progress
+
+    from .data import dataset
+    from .data import pack as pack_
+    from .data.transforms import look_of
+
+    if specs[0].in_files:
+        look = look_of(specs[0], dataset.FILE_SIZE, recipe)
+        assert look is not None  # of files
+        source, rows = dataset.decoded(specs, folder, look)
+    else:
+        source = dataset.source_of(name, folder)
+        rows = dataset.rows_of(specs, source)
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"packing {name}", total=1.0)
+        try:
+            pack_.write(source, rows, path, partial(progress.update, task))
+        except OSError as error:
+            raise LtbenchError(f"{path}: cannot be written: {error.strerror or error}") from None
+    train, test, size = len(rows), len(source.test_label), path.stat().st_size
+    return {"name": name, "path": str(path), "train": train, "test": test, "bytes": size}
 
 
 def _each(suite: str, sets: list[str] | None, format: str, look: Callable[[DataSpec, Begin], DataReport]) -> None:

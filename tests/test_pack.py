@@ -187,6 +187,14 @@ def test_a_packed_folder_gives_the_same_images_and_fingerprints_without_its_file
         assert one.image.equal(other.image) and one.label.equal(other.label) and one.norm == other.norm
 
 
+def test_what_was_packed_as_json(files, capsys):
+    (item,) = json.loads(pack_files(capsys, files, "--format", "json").out)
+    path = files / "folder-mine.pack"
+    assert item == {
+        "name": "folder-mine", "path": str(path), "train": 11, "test": 12, "bytes": path.stat().st_size,
+    }  # fmt: skip
+
+
 def test_two_folders_of_the_same_name_are_not_packed_into_one(files, capsys):
     made_images.own(files / "data" / "b" / "mine", [5, 3, 2], size=20)
     (files / "s.yaml").write_text(f"data: [{{name: folder, root: mine}}, {{name: folder, root: b/mine}}]\n{SMALL}")
