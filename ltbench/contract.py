@@ -42,18 +42,24 @@ class BrokenContract(AssertionError):
 
 
 def check(ref: Ref) -> Iterator[Result]:
-    """Each test of the contract on a method, in order; a failed one stops none of the others."""
+    """Each test of the contract on a method, in order; a failed one stops none of the others.
+
+    What fails several of them is told in full by the first, by whose name the others refer to it.
+    """
     try:
         trials = Trials(ref)
     except Exception as error:  # its parents, too, may fail in any way
         yield Result("parents", False, _told(error))
         return
+    told: dict[str, str] = {}
     for name, test in TESTS.items():
         try:
             remark = test(trials)
             yield Result(name, True, f": {remark}" if remark else "")
         except Exception as error:  # a method may fail in any way; all are told
-            yield Result(name, False, _told(error))
+            said = _told(error)
+            first = told.setdefault(said, name)
+            yield Result(name, False, said if first == name else f": as {first}")
 
 
 def _told(error: Exception) -> str:

@@ -198,7 +198,8 @@ def test_what_a_method_raises_is_told_with_its_line_and_situation(tmp_path, own_
     assert set(failed) == {"finite_loss", "round_trip", "seeded", "resumed"}
     assert failed["finite_loss"].startswith(": IndexError: too many indices for tensor of dimension 2 (own.py:17) ")
     assert failed["finite_loss"].endswith(" in the last epoch, with mixed labels")
-    assert failed["seeded"].endswith(" (own.py:19)"), "its own line, though it is raised in ltbench's and torch's"
+    assert failed["seeded"] == ": as round_trip"
+    assert failed["round_trip"].endswith(" (own.py:19)"), "its own line, though it is raised in ltbench's and torch's"
 
 
 def test_what_a_parent_raises_is_told_with_its_line(monkeypatch):
@@ -218,3 +219,15 @@ def test_a_broken_promise_is_told_with_its_situation():
     broken("mixed", loss=loss)
     details = {result.name: result.detail for result in check(Ref("broken_mixed"))}
     assert details["finite_loss"] == ": ce not finite in the first epoch, with mixed labels"
+
+
+def test_what_fails_several_tests_is_told_once(monkeypatch):
+    def init(self, problem, *, head="linear"):
+        raise ValueError("no such layer")
+
+    broken("twice")
+    monkeypatch.setattr(registry.get("broken_twice"), "__init__", init)
+    details = [result.detail for result in check(Ref("broken_twice")) if not result.passed]
+    whole = [detail for detail in details if "no such layer" in detail]
+    assert len(whole) == len(set(whole)) == 2, "once in a situation, which is named, and once in none"
+    assert len(details) > 6 and {detail for detail in details if detail not in whole} == {": as gradients"}
