@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from . import record as records
-from .keys import Identity, without_off
+from .keys import Identity, canonical_json, without_off
 from .labels import spelled
 from .record import Record
 from .runspec import RunSpec
@@ -15,30 +15,42 @@ from .runspec import RunSpec
 HASHES = {"plugin": "source", "fingerprints": "images", "weights": "first weights", "parents": "runs to start from"}
 
 
-def differences(wanted: Sequence[RunSpec], asked: Container[str], folder: Path) -> dict[str, str]:
+def differences(wanted: Sequence[RunSpec], asked: Set[str], folder: Path) -> dict[str, str]:
     """key -> in what a finished run of the same label and seed differs from it; none for those without such a run.
 
-    wanted: runs that are not done; asked: the keys that some row has or needs, which are no former ones; folder: of the
-    suite's records. Of several former runs the one that differs least counts.
+    wanted: runs that are not done; asked: the keys that some row has, which are no former ones, nor are those that they
+    start from; folder: of the suite's records. Of several former runs the one that differs least counts.
     """
+    here = records.read_folder(folder)[0] if wanted else {}
     former: dict[tuple[str, int, str], list[Record]] = {}
-    for record in records.read_folder(folder)[0].values() if wanted else ():
-        if record.key not in asked and record.status == "complete":
+    for key in here.keys() - _needed(here, asked):
+        record = here[key]
+        if record.status == "complete":
             former.setdefault((record.label, record.seed, record.part), []).append(record)
     found = {}
     for spec in wanted:
         told = [_between(record, spec) for record in former.get((spec.label, spec.ref.seed, spec.ref.part), ())]
         if told:
-            nearest = min(told, key=len)
+            nearest = min(sorted(told), key=len)
             found[spec.key] = f"a finished run of this name differs: {'; '.join(nearest)}"
     return found
+
+
+def _needed(here: Mapping[str, Record], asked: Set[str]) -> set[str]:
+    """The keys that are asked for, and those of all that they start from."""
+    needed, left = set(asked), [here[key] for key in asked & here.keys()]
+    while left:
+        parents = {parent.key for parent in left.pop().parents.values()} - needed
+        needed |= parents
+        left += [here[key] for key in parents & here.keys()]
+    return needed
 
 
 def _between(record: Record, spec: RunSpec) -> list[str]:
     """What differs, as "recipe.lr 0.1 (now 0.2)". Other runs to start from are told where nothing else is."""
     then = _fields(record.identity) | {"data": record.data.name}
     now = _fields(spec.identity) | {"data": spec.data.label}
-    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    names = [name for name in {**then, **now} if canonical_json(then.get(name)) != canonical_json(now.get(name))]
     if len(names) > 1 and "parents" in names:
         names.remove("parents")
     if "data" in names and "fingerprints" in names:
@@ -47,7 +59,10 @@ def _between(record: Record, spec: RunSpec) -> list[str]:
 
 
 def _told(name: str, then: Any, now: Any) -> str:
-    return f"other {HASHES[name]}" if name in HASHES else f"{name} {spelled(then)} (now {spelled(now)})"
+    if name in HASHES:
+        return f"other {HASHES[name]}"
+    write = spelled if spelled(then) != spelled(now) else repr  # 30 and 30.0
+    return f"{name} {write(then)} (now {write(now)})"
 
 
 def _fields(identity: Identity) -> dict[str, Any]:

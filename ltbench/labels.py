@@ -49,7 +49,7 @@ def parse(text: str) -> Ref:
     """The method and options that a label names, resolved. Raises LtbenchError where it is no label."""
     from .registry import as_ref
 
-    return as_ref(_grammar(text.strip()))
+    return as_ref(grammar(text.strip()))
 
 
 def among(text: str, there: Container[str]) -> str:
@@ -61,7 +61,7 @@ def among(text: str, there: Container[str]) -> str:
     return text
 
 
-def _grammar(text: str) -> Any:
+def grammar(text: str) -> Any:
     """A label in the suite's grammar: name, or {name: {option: value}}."""
     match = re.fullmatch(r"([A-Za-z_]\w*)(?:\((.*)\))?", text, re.DOTALL)
     if not match:
@@ -75,7 +75,7 @@ def _grammar(text: str) -> Any:
         key, value = key.strip(), value.strip()
         if key in options:
             raise LtbenchError(f"{text!r} is no label: {key} stands in it twice")
-        options[key] = _grammar(value) if re.match(r"[A-Za-z_]\w*\(", value) else strict_yaml.parse_value(value)
+        options[key] = grammar(value) if re.match(r"[A-Za-z_]\w*\(", value) else strict_yaml.parse_value(value)
     return {name: options} if options else name
 
 

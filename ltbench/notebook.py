@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import planfile, tables
+from . import record as records
 from .errors import LtbenchError, unknown
 from .record import Record
 from .schema import TableRow
@@ -24,13 +25,13 @@ class Results:
     """What a results folder holds.
 
     records: key -> the record (ltbench/record.py says what its fields are), over all suites in the folder.
-    asked: key -> the row of a suite's plan that the run is of.
+    each: every record, beside the row of its suite's plan that it is of; None where it is of none.
     refused: what was damaged, and why.
     """
 
     folder: Path
     records: Mapping[str, Record]
-    asked: Mapping[str, planfile.Row]
+    each: tuple[tuple[Record, planfile.Row | None], ...]
     refused: tuple[str, ...]
 
     def rows(self, **options: Any) -> list[TableRow]:
@@ -59,7 +60,7 @@ class Results:
         """
         import pandas as pd
 
-        return pd.DataFrame([self._origin(record) | _run(record) for record in self.records.values()])
+        return pd.DataFrame([_origin(record, row) | _run(record) for record, row in self.each])
 
     def per_class(self) -> pd.DataFrame:
         """A line per complete record and class: training images, test images, right answers, accuracy in per cent.
@@ -70,36 +71,41 @@ class Results:
 
         frames = [
             pd.DataFrame(
-                self._origin(r) | {
-                    "class": range(len(r.total)), "train_images": r.data.counts, "total": r.total, "right": r.right,
+                _origin(record, row) | {
+                    "class": range(len(record.total)), "train_images": record.data.counts,
+                    "total": record.total, "right": record.right,
                 }
             )
-            for r in self.records.values()
-            if r.status == "complete"
+            for record, row in self.each
+            if record.status == "complete"
         ]  # fmt: skip
         if not frames:
             return pd.DataFrame(columns=[*ORIGIN, "class", "train_images", "total", "right"])
         joined = pd.concat(frames, ignore_index=True)
         return joined.assign(accuracy=100 * joined["right"] / joined["total"].where(joined["total"] > 0))
 
-    def _origin(self, record: Record) -> dict[str, Any]:
-        """What a line of a frame is of: ORIGIN's columns."""
-        row = self.asked.get(record.key)
-        values = (record.suite, record.data.name, record.backbone, row.recipe if row else "", record.label, record.seed)
-        return dict(zip(ORIGIN, (*values, record.key, row is not None), strict=True))
-
 
 def load(folder: str | Path) -> Results:
     """The results of a folder: results/, or one suite's folder in it. Raises LtbenchError where it holds no plan."""
     folder = Path(folder)
-    found: dict[str, Record] = {}
-    asked: dict[str, planfile.Row] = {}
+    each: list[tuple[Record, planfile.Row | None]] = []
     refused: list[str] = []
-    for plan, good, bad in planfile.read_results(folder):
-        found |= good
-        asked |= {key: row for row in plan.rows for key in row.keys.values()}
+    for suite in planfile.suite_folders(folder):
+        found, bad = records.read_folder(suite)
         refused += bad
-    return Results(folder, found, asked, tuple(refused))
+        try:
+            asked = {key: row for row in planfile.read(suite).rows for key in row.keys.values()}
+        except LtbenchError as error:
+            asked = {}
+            refused.append(str(error))
+        each += [(record, asked.get(key)) for key, record in found.items()]
+    return Results(folder, {record.key: record for record, _ in each}, tuple(each), tuple(refused))
+
+
+def _origin(record: Record, row: planfile.Row | None) -> dict[str, Any]:
+    """What a line of a frame is of: ORIGIN's columns."""
+    values = (record.suite, record.data.name, record.backbone, row.recipe if row else "", record.label, record.seed)
+    return dict(zip(ORIGIN, (*values, record.key, row is not None), strict=True))
 
 
 def _line(row: TableRow) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import pydantic
 
 from .errors import LtbenchError, explain, unknown
 from .keys import canonical_json
-from .sources import PLUGIN, bases, origin
+from .sources import PLUGIN, bases, helpers_of, origin
 from .strict_yaml import dotted
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def register(name: str) -> Callable[[C], C]:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
             raise LtbenchError(f"method {name!r}: a name is 1 to 40 of a-z, 0-9 and _, and begins with a letter")
         if name in _METHODS:
+            first = _METHODS[name]
+            if first.__module__ != cls.__module__ and inspect.getfile(first) == inspect.getfile(cls):
+                raise LtbenchError(f"method {name!r}: its file is loaded twice, as a plugin and by an import")
             raise LtbenchError(
                 f"method {name!r} is already registered by {origin(_METHODS[name])}; "
                 f"{origin(cls)} must take another name"
@@ -150,6 +153,10 @@ def _load_file(path: Path, name: str) -> None:
         sys.path.append(folder)  # last: a helper module beside the plugin is found, and hides no other
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    for file, helper in helpers_of(name, path).items():
+        loaded = getattr(sys.modules.get(helper), "__file__", None)
+        if loaded and Path(loaded).resolve() != file:
+            raise LtbenchError(f"import {helper}: {loaded} was found in place of {file}: give it another name")
 
 
 def _line_in(error: BaseException, module: str) -> str:
@@ -262,17 +269,19 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
 def _model(name: str) -> type[pydantic.BaseModel]:
     cls = get(name)
     fields: dict[str, Any] = {key: pair for key, pair in signature(cls).items() if not _is_ref(pair[1])}
-    config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+    config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     try:
         model: type[pydantic.BaseModel] = pydantic.create_model(cls.__name__, __config__=config, **fields)
     except pydantic.errors.PydanticUserError as error:
         said = str(error).splitlines()[0]
         raise LtbenchError(f"{origin(cls)}: an option is of no kind that a suite can hold: {said}") from None
     try:
-        model()
+        model(**{key: default for key, (_, default) in fields.items()})
     except pydantic.ValidationError as error:
         said = "; ".join(f"the default of {dotted(path)}: {message}" for path, message in explain(error, fields))
         raise LtbenchError(f"{origin(cls)}: {said}") from None
+    except TypeError as error:
+        raise LtbenchError(f"{origin(cls)}: the limits of an option do not go with its type: {error}") from None
     return model
 
 
@@ -284,10 +293,15 @@ def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
         return replace(given, options=resolve(given.method, given.options, trail))
     options: Any = {}
     if isinstance(given, str):
-        name, parenthesis, inside = given.partition("(")
-        if parenthesis and name in available():
-            options_ = inside.rstrip(")").replace("=", ": ")
-            raise OptionError([((), f"{given!r} is how a table has it; here it is {{{name}: {{{options_}}}}}")])
+        name = given
+        if "(" in given and given.partition("(")[0] in available():
+            from .labels import grammar, spelled
+
+            try:
+                meant = f"; here it is {spelled(grammar(given))}"
+            except LtbenchError:  # with a recipe behind it, perhaps
+                meant = ""
+            raise OptionError([((), f"{given!r} is how a table has it{meant}")])
     elif isinstance(given, Mapping) and len(given) == 1:
         ((name, options),) = given.items()
     else:

@@ -200,7 +200,11 @@ def _former(plan: Plan, why: Mapping[str, str], settings: Settings) -> dict[str,
     from .state import NOT_DONE
 
     folder = settings.results / plan.suite.name
-    asked = {*plan.runs, *(key for row in _joined(plan, folder).rows for key in row.keys.values())}
+    try:
+        rows = _joined(plan, folder).rows
+    except LtbenchError:  # a damaged plan.json: `run` says so
+        rows = plan.file().rows
+    asked = {*plan.runs, *(key for row in rows for key in row.keys.values())}
     return differences([plan.runs[key] for key, reason in why.items() if reason == NOT_DONE], asked, folder)
 
 

@@ -71,6 +71,7 @@ def execute(
     Whatever else goes wrong in the run becomes its status and reason. parents: role -> the finished run.
     One of several processes that train together ends itself where it fails, see _Run.end_all().
     """
+    record = describe(spec)  # of the code that runs, whatever is edited meanwhile
     run = _Run(spec, parents, settings, report, stop)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
@@ -92,8 +93,8 @@ def execute(
         results, status, reason = {}, "failed", text + run.trace(error)
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     volatile = run.volatile() | {"started": started, "finished": finished}
-    record = describe(spec).model_copy(update={"status": status, "reason": reason})
-    record = Record.model_validate(record.model_dump() | results | {"volatile": volatile})
+    ended = {"status": status, "reason": reason, "volatile": volatile}
+    record = Record.model_validate(record.model_dump() | results | ended)
     if status not in AGREED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         run.end_all(record)
     return run.publish(record)

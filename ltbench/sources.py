@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import inspect
-import sysconfig
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 PLUGIN = "ltbench_plugin_"  # how the module of a plugin's file is called, its name and a hash behind it
-INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
 def origin(cls: type) -> str:
@@ -28,15 +26,14 @@ def bases(cls: type) -> list[type]:
 
 
 def source_files(cls: type) -> list[Path]:
-    """The files that define a method: its own, those of the methods it derives from, and a plugin's own helpers."""
-    left = {(base.__module__, Path(inspect.getfile(base)).resolve()) for base in bases(cls)}
-    found: set[Path] = set()
-    while left:
-        module, path = left.pop()
-        found.add(path)
+    """The files that define a method: its own, those of the methods it derives from; then a plugin's own helpers."""
+    own = {Path(inspect.getfile(base)): base.__module__ for base in bases(cls)}
+    found = {path.resolve() for path in own}
+    helpers: set[Path] = set()
+    for path, module in own.items():
         if not _is_ours(module):
-            left |= {(name, file) for name, file in _helpers(module, path) if file not in found}
-    return sorted(found)
+            helpers |= {file for file in helpers_of(module, path) if file not in found}
+    return [*sorted(own), *sorted(helpers)]
 
 
 def source_hash(cls: type) -> str:
@@ -49,46 +46,57 @@ def plugin_hash(cls: type) -> str:
     return "" if _is_ours(cls.__module__) else source_hash(cls)
 
 
-def _is_ours(module: str) -> bool:
-    return module.startswith("ltbench.")
+def helpers_of(module: str, path: Path) -> dict[Path, str]:
+    """The modules of its own that a plugin's file imports, and those that these import: file -> name.
 
-
-def _helpers(module: str, path: Path) -> Iterator[tuple[str, Path]]:
-    """The modules of a plugin's own that one of its files imports, anywhere in it: by name, with their files.
-
-    They are read off the text, so that an import within a function counts before it has run.
+    Of a file they lie beside it, of a module they are of its package. They are read off the text, so that an import
+    within a function counts before it has run; what is imported by a name that is computed is not seen.
     """
-    for name in _imported(module, path):
-        top = name.partition(".")[0]
-        if top == module.partition(".")[0] or any(_beside(file, path) for file in _found(top)):
-            yield from ((name, file) for file in _found(name) if file.suffix == ".py")
+    top, _, below = module.partition(".")
+    root = path.resolve().parents[below.count(".") + 1 if below else 0]
+    if path.name == "__init__.py":
+        root = root.parent
+    found: dict[Path, str] = {}
+    left = [(path.resolve(), module)]
+    while left:
+        file, name = left.pop()
+        for imported in _imported(name, file):
+            if module.startswith(PLUGIN) or imported.partition(".")[0] == top:
+                new = {file: name for file, name in _files(root, imported) if file not in (*found, path.resolve())}
+                found |= new
+                left += new.items()
+    return found
 
 
 def _imported(module: str, path: Path) -> Iterator[str]:
+    """The names that a file imports, of modules and of what may be one, but ltbench's and Python's own."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            within = "." * node.level + (node.module or "")
-            whole = importlib.util.resolve_name(within, package) if node.level else within
-            yield whole
-            yield from (f"{whole}.{alias.name}" for alias in node.names)
-
-
-def _found(name: str) -> list[Path]:
-    """A module's file, or a namespace package's folders; none where there is no such module."""
     try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # what stands before the last dot is no package; a module that is __main__
-        return []
-    if spec is None:
-        return []
-    places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
-    return [Path(place).resolve() for place in places]
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):  # it is being written: whoever loads it will say so
+        return
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level and package else []
+            whole = ".".join([*above, *([node.module] if node.module else [])])
+            if above or not node.level:  # else it fails, and something else is tried in its place
+                names = [whole, *(f"{whole}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if name.partition(".")[0] not in ("ltbench", *sys.stdlib_module_names))
 
 
-def _beside(file: Path, path: Path) -> bool:
-    """Whether a file lies in or below another's folder, and is not of what is installed there."""
-    folders = [Path(sysconfig.get_path(kind)).resolve() for kind in INSTALLED]
-    return file.is_relative_to(path.parent) and not any(file.is_relative_to(folder) for folder in folders)
+def _files(root: Path, name: str) -> Iterator[tuple[Path, str]]:
+    """The files below a folder that importing a name runs: the packages above it, and its own; with their names."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        place = root.joinpath(*parts[:end])
+        for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if file.is_file():
+                yield file.resolve(), ".".join(parts[:end])
+                break
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("ltbench.")

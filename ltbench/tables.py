@@ -64,8 +64,8 @@ def load(results: Path, options: Options = Options()) -> Leaderboard:
     for suite in suites(results, options):
         rows += suite.rows()
         refused += suite.refused
-    if options.baseline and all(row["label"] != options.baseline for row in rows):
-        raise LtbenchError(f"--baseline: {unknown('row', options.baseline, dict.fromkeys(r['label'] for r in rows))}")
+    if options.baseline and options.baseline not in (there := planfile.row_labels(results)):
+        raise LtbenchError(f"--baseline: {unknown('row', options.baseline, there)}")
     return Leaderboard(_sorted(rows, options.sort), refused)
 
 

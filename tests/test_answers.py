@@ -7,9 +7,10 @@ HEAD = "data: {name: glyphs_lt, imbalance: 10}\nbackbone: resnet8\nrecipe: {epoc
 CLASS = '''\
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from annotated_types import Ge
 
 from ltbench import Method, Ref, register
 
@@ -69,7 +70,7 @@ INIT = """{needs}
 def test_a_constructor_that_fails_fails_the_plan_and_names_its_line(capsys, tmp_path, glyph_cache, own_registry):
     line = "self.heads = torch.zeros(problem.classses)"
     done = plan(capsys, tmp_path, glyph_cache, INIT.format(needs=NEEDS, line=line))
-    said = "own on resnet8 cannot be built: AttributeError: 'Problem' object has no attribute 'classses' (own.py:26)"
+    said = "own on resnet8 cannot be built: AttributeError: 'Problem' object has no attribute 'classses' (own.py:27)"
     assert done.code == 2 and said in done.err and "s.yaml:4" in done.err and done.err.count("\n") == 1
 
 
@@ -84,6 +85,10 @@ def test_a_constructor_that_computes_with_weights_is_built_indeed(capsys, tmp_pa
         ({"kind": ": Problem"}, "an annotation of __init__ names Problem, which is not there when the file runs"),
         ({"options": ", weight: torch.Tensor | None = None"}, "an option is of no kind that a suite can hold"),
         ({"options": ", weight: int = 0.5"}, "own.Own: the default of weight: must be a whole number, got 0.5"),
+        (
+            {"options": ", w: Annotated[list[int], Ge(0)] = [1]"},
+            "own.Own: the limits of an option do not go with its type",
+        ),
         ({"options": ", act: object = torch.relu"}, "option 'act': its default, <"),
         ({"kind": ", scale=1.0"}, "'scale' is no option where it stands: put a * before the options"),
         ({"options": ", _hidden: int = 1"}, "option '_hidden': a name does not begin with _"),

@@ -8,7 +8,7 @@ import calls
 import pytest
 import tiny
 
-from ltbench import record, runs
+from ltbench import former, record, runs
 
 
 @pytest.fixture
@@ -67,6 +67,24 @@ def test_what_a_row_beside_it_has_is_no_former_run(finished, glyph_cache, capsys
     made, folder = tiny.make(finished, glyph_cache, "ce, tau_norm"), finished / "results" / "tiny"
     (folder / "plan.json").write_text(json.dumps(made.file().model_dump(mode="json")))
     assert "differs" not in plan(capsys, finished, glyph_cache, sets=("recipe.lr=0.2",)).out, "a --set adds rows"
+
+
+def test_what_a_kept_row_starts_from_is_no_former_run(tmp_path, glyph_cache, capsys):
+    made, where = tiny.make(tmp_path, glyph_cache, "crt", "recipe.lr=0.2"), tiny.settings(tmp_path, glyph_cache)
+    for spec in made.runs.values():
+        done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
+        record.write(runs.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+    plan_json = tmp_path / "results" / "tiny" / "plan.json"
+    plan_json.write_text(json.dumps(made.file().model_dump(mode="json")))
+    assert "differs" not in plan(capsys, tmp_path, glyph_cache).out
+    plan_json.write_text("{")
+    done = plan(capsys, tmp_path, glyph_cache)
+    assert done.code == 0 and "recipe.lr 0.2 (now 0.1)" in done.out
+
+
+def test_a_whole_number_that_became_a_fraction_is_told():
+    assert former._told("option scale", 30, 30.0) == "option scale 30 (now 30.0)"
+    assert former._told("recipe.lr", 0.1, 0.2) == "recipe.lr 0.1 (now 0.2)"
 
 
 def test_a_run_says_it_before_it_trains(finished, glyph_cache, capsys, monkeypatch):

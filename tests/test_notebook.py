@@ -63,6 +63,21 @@ def test_a_run_of_former_settings_is_told_from_those_of_the_rows(tmp_path):
     assert classes[classes["asked"]].groupby("label")["key"].nunique().to_dict() == {"ce": 2, "ride(experts=3)": 1}
 
 
+def test_a_run_that_two_suites_have_is_a_line_of_each(tmp_path):
+    rows, made = make_records.five()
+    write(tmp_path, rows, made)
+    write(tmp_path, rows[1:2], [one.model_copy(update={"suite": "zoo"}) for one in made], suite="zoo")
+    runs = ltbench.load(tmp_path).runs()
+    assert len(runs) == 10 and runs.groupby("suite")["asked"].sum().to_dict() == {"toy": 5, "zoo": 2}
+
+
+def test_a_damaged_plan_leaves_the_records(tmp_path):
+    rows, made = make_records.five()
+    (write(tmp_path, rows, made) / "plan.json").write_text("{")
+    results = ltbench.load(tmp_path)
+    assert len(results.runs()) == 5 and not results.runs()["asked"].any() and "not a plan" in results.refused[0]
+
+
 def test_what_is_refused_is_told_and_the_rest_is_there(tmp_path):
     rows, made = make_records.five()
     folder = write(tmp_path, rows, made)

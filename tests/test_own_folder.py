@@ -248,7 +248,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         r"class00/000.png: there is no such file \(1 of 1\d images are missing; `ltbench data verify SUITE` says which",
     ),
     "test image in train": (
-        lambda r: (as_lists(r), (r / "test.txt").write_text((r / "train.txt").read_text())),
+        lambda r: (
+            as_lists(r),
+            (r / "test.txt").write_text((r / "train.txt").read_text().replace("train/", "./train/")),
+        ),
         r"test.txt: '.*' and \d+ more is in train too: a test image may not be trained on",
     ),
     "path leaves": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltbench import registry, sources
+from ltbench.errors import LtbenchError
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 
@@ -54,18 +55,61 @@ def test_a_helper_beside_a_plugin_is_found_and_hashed_and_so_are_the_helpers_hel
 
 
 def test_an_import_within_a_function_counts_before_it_has_run(tmp_path):
-    (tmp_path / "late.py").write_text("")
-    mine = load(tmp_path / "own.py", "mine", "def late():\n    import late\n    import not_there.at_all\n")
-    assert "late.py" in names(mine)
+    (tmp_path / "own_helper_d.py").write_text("")
+    mine = load(tmp_path / "own.py", "mine", "def late():\n    import own_helper_d\n    import not_there.at_all\n")
+    assert "own_helper_d.py" in names(mine)
 
 
-def test_what_is_installed_below_the_plugins_folder_is_no_helper(tmp_path, monkeypatch):
+def test_only_what_lies_beside_a_plugin_is_its_helper(tmp_path, monkeypatch):
     site = tmp_path / "env" / "site-packages"
-    site.mkdir(parents=True)
-    (site / "installed.py").write_text("")
+    (site / "own_helper_installed").mkdir(parents=True)
+    (site / "own_helper_installed" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(site)
-    monkeypatch.setattr(sources.sysconfig, "get_path", lambda kind: str(site))
-    assert "installed.py" not in names(load(tmp_path / "own.py", "mine", "import installed"))
+    (tmp_path / "random.py").write_text("")
+    (tmp_path / "ltbench").mkdir()
+    (tmp_path / "ltbench" / "__init__.py").write_text("")
+    mine = load(tmp_path / "own.py", "mine", "import own_helper_installed, random, torch")
+    assert names(mine) == ["ce.py", "classifier.py", "own.py"]
+
+
+def test_a_helper_in_a_folder_may_use_one_beside_the_plugin(tmp_path):
+    (tmp_path / "own_helper_nets").mkdir()
+    (tmp_path / "own_helper_nets" / "__init__.py").write_text("")
+    (tmp_path / "own_helper_nets" / "blocks.py").write_text("from own_helper_common import S\n")
+    (tmp_path / "own_helper_common.py").write_text("S = 1\n")
+    mine = load(tmp_path / "own.py", "mine", "from own_helper_nets.blocks import S")
+    assert names(mine) == ["__init__.py", "blocks.py", "ce.py", "classifier.py", "own.py", "own_helper_common.py"]
+
+
+def test_an_import_that_fails_and_another_in_its_place(tmp_path):
+    (tmp_path / "own_helper_c.py").write_text("S = 1\n")
+    text = "try:\n    from .own_helper_c import S\nexcept ImportError:\n    from own_helper_c import S\n"
+    assert "own_helper_c.py" in names(load(tmp_path / "own.py", "mine", text))
+
+
+def test_a_helper_that_is_being_written_or_cannot_be_imported_is_hashed_as_it_is(tmp_path):
+    (tmp_path / "own_helper_late").mkdir()
+    (tmp_path / "own_helper_late" / "__init__.py").write_text("raise RuntimeError")
+    (tmp_path / "own_helper_late" / "half.py").write_text("def half(\n")
+    mine = load(tmp_path / "own.py", "mine", "def late():\n    from own_helper_late import half\n")
+    assert {"__init__.py", "half.py"} <= set(names(mine)) and len(sources.plugin_hash(mine)) == 64
+
+
+def test_a_helper_in_whose_place_another_was_found_is_told(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own_helper_x.py").write_text("S = 1\n")
+    load(tmp_path / "a" / "own.py", "first", "from own_helper_x import S")
+    with pytest.raises(
+        LtbenchError, match=r"import own_helper_x: .*a/own_helper_x.py was found in place of .*b/own_he"
+    ):
+        load(tmp_path / "b" / "own.py", "second", "from own_helper_x import S")
+
+
+def test_a_plugin_that_imports_a_plugin_is_told_that_it_is_loaded_twice(tmp_path):
+    load(tmp_path / "own_helper_first.py", "first")
+    with pytest.raises(LtbenchError, match="method 'first': its file is loaded twice, as a plugin and by an import"):
+        load(tmp_path / "second.py", "second", "from own_helper_first import Mine as First")
 
 
 def test_a_package_is_hashed_by_the_modules_of_it_that_are_imported_wherever_it_is_installed(tmp_path, monkeypatch):
@@ -75,10 +119,9 @@ def test_a_package_is_hashed_by_the_modules_of_it_that_are_imported_wherever_it_
         (pack / file).write_text("")
     (pack / "deep" / "__init__.py").write_text("from .margins import *\nfrom ..losses import *\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sources.sysconfig, "get_path", lambda kind: str(tmp_path))
     mine = load(pack / "methods.py", "mine", "from . import deep", given="own_pack.methods")
     inside = [path.relative_to(pack).as_posix() for path in sources.source_files(mine) if path.is_relative_to(pack)]
-    assert inside == ["__init__.py", "deep/__init__.py", "deep/margins.py", "losses.py", "methods.py"]
+    assert sorted(inside) == ["__init__.py", "deep/__init__.py", "deep/margins.py", "losses.py", "methods.py"]
 
 
 def test_a_plugin_upon_a_plugin_hangs_on_both(tmp_path, monkeypatch):

@@ -32,6 +32,10 @@ BROKEN = {
         ("- ce", "- ride(experts=2)"),
         ["suite.yaml:6: methods[0]: 'ride(experts=2)' is how a table has it; here it is {ride: {experts: 2}}"],
     ),
+    "a label of a method in a method": (
+        ("- ce", "- crt(base=ride(experts=2))"),
+        ["'crt(base=ride(experts=2))' is how a table has it; here it is {crt: {base: {ride: {experts: 2}}}}"],
+    ),
     "method of one's own": (("- ce", "- quite_mine"), ["one of your own comes with --plugin FILE"]),
     "misspelt method": (("- ce", "- cee"), ["suite.yaml:6: methods[0]", "unknown method 'cee'; did you mean 'ce'?"]),
     "misspelt option": (

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from posixpath import normpath
 
 import numpy as np
 
@@ -187,8 +188,8 @@ def _check(rows: Rows, where: dict[str, Path], classes: tuple[str, ...]) -> None
             raise LtbenchError(f"{where[part]}: no {part} images")
     if len(classes) < 2:
         raise LtbenchError(f"{where['train']}: one class alone, {classes[0]!r}; a problem has at least two")
-    trained = {image for image, _ in rows["train"]}
-    both = sorted(image for image, _ in rows["test"] if image in trained)
+    trained = {normpath(image) for image, _ in rows["train"]}
+    both = sorted(image for image, _ in rows["test"] if normpath(image) in trained)
     if both:
         more = f" and {len(both) - 1} more" if len(both) > 1 else ""
         raise LtbenchError(f"{where['test']}: {both[0]!r}{more} is in train too: a test image may not be trained on")
