@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import made_images
@@ -50,10 +51,13 @@ def outcome(folder: Path) -> tuple[dict, bytes]:
     return body, weights.read_bytes()
 
 
-def carry_out(folder: Path, home: Path, workers: int, stop_at: int | None = None) -> list[str]:
-    """What is told; the run is stopped after its stop_at-th step here."""
+def carry_out(
+    folder: Path, home: Path, workers: int, stop_at: int | None = None, between: Callable[[], object] = lambda: None
+) -> list[str]:
+    """What is told; the run is stopped after its stop_at-th step here. between: done after the plan was made."""
     made = tiny.plan.make(tiny.suite.read(str(write(folder, "ce"))), home)
     (spec,) = made.runs.values()
+    between()
     told: list[str] = []
     steps = iter(range(1, STEPS + 1))
     settings = tiny.settings(folder, home, workers=workers)
@@ -77,15 +81,14 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_weights(tmp_pa
     assert outcome(tmp_path) == expected
 
 
-def test_a_missing_image_ends_the_run_with_its_path_as_the_reason(tmp_path):
+def test_an_image_that_goes_after_the_plan_ends_the_run_with_its_path_as_the_reason(tmp_path):
     made_images.own(tmp_path / "pets", (4, 3), tested=1, size=20)
     gone = tmp_path / "pets" / "train" / "class01" / "002.png"
-    gone.unlink()
     (tmp_path / "pets" / "train.txt").write_text(
         "".join(f"train/class{c:02}/{i:03}.png {c}\n" for c, n in enumerate((4, 3)) for i in range(n))
     )
     (tmp_path / "pets" / "test.txt").write_text("test/class00/000.png 0\ntest/class01/000.png 1\n")
-    told = carry_out(tmp_path, tmp_path, workers=2)
+    told = carry_out(tmp_path, tmp_path, workers=2, between=gone.unlink)
     (path,) = tmp_path.glob("results/tiny/*.json")
     body = json.loads(path.read_text())
     assert (body["status"], body["reason"]) == ("failed", f"{gone}: no such image")
