@@ -25,11 +25,18 @@ def reasons(rows: Sequence[TableRow]) -> list[str]:
     return [f"{row['label']}: {row['reason']}" for row in rows if row["reason"]]
 
 
-def footer(rows: Sequence[TableRow], shown: Sequence[str] | None = None, *, bold: bool = True) -> list[str]:
+def footer(
+    rows: Sequence[TableRow], shown: Sequence[str] | None = None, *, bold: bool = True, only: bool = False
+) -> list[str]:
     """What one must know to believe a block's figures.
 
-    shown: the keys of the columns that are; None for all. bold: whether the best can be seen to be bold.
+    shown: the keys of the columns that are; None for all. bold: whether the best can be seen to be bold. only: whether
+    the block may have more rows.
     """
+    return [*([LEFT_OUT] if only else []), *_footer(rows, shown, bold)]
+
+
+def _footer(rows: Sequence[TableRow], shown: Sequence[str] | None, bold: bool) -> list[str]:
     ran = [row for row in rows if row["n"]]
     if not ran:
         return ["Nothing has run." if all(row["status"] == "missing" for row in rows) else "No figures."]

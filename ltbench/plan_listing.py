@@ -105,10 +105,10 @@ def _cost(spec: RunSpec) -> float | None:
         return 0.0
     try:
         method = outline.method(registry.get(spec.ref.method), spec.ref.options, spec.net, spec.counts, spec.size)
-        macs = outline.macs(method, spec.size)
+        macs, streams = outline.macs(method, spec.size), len(method.streams())
     except Exception:
         return None
-    return 3 * macs * sum(spec.counts) * spec.recipe.epochs * len(method.streams())
+    return 3 * macs * sum(spec.counts) * spec.recipe.epochs * streams
 
 
 def grouped_reasons(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:

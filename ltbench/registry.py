@@ -59,6 +59,9 @@ def register(name: str) -> Callable[[C], C]:
 
         if not issubclass(cls, Method):
             raise LtbenchError(f"method {name!r}: {origin(cls)} is no subclass of ltbench.Method")
+        for attribute, kind in (("version", int), ("paper", str), ("shown", tuple)):
+            if not isinstance(value := getattr(cls, attribute), kind):
+                raise LtbenchError(f"method {name!r}: {attribute} must be of type {kind.__name__}, got {value!r}")
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
             raise LtbenchError(f"method {name!r}: a name is 1 to 40 of a-z, 0-9 and _, and begins with a letter")
         if name in _METHODS:

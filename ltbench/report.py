@@ -24,7 +24,7 @@ def render(results: Path, runs: Path, only: Sequence[str] = ()) -> tuple[str, li
     """(the page, what was refused). Raises LtbenchError where there are no results."""
     found, refused = blocks.load(results, runs, only)
     drawn = _figures(found)
-    parts = [_block(i, block, drawn[i], [footers.LEFT_OUT] if only else []) for i, block in enumerate(found, 1)]
+    parts = [_block(i, block, drawn[i], bool(only)) for i, block in enumerate(found, 1)]
     files = resources.files(__package__) / "templates"
     style, script = ((files / f"report.{end}").read_text(encoding="utf-8") for end in ("css", "js"))
     page = _environment().get_template("report.html").render(
@@ -114,8 +114,8 @@ def _figures(found: list[Block]) -> dict[int, list[dict[str, Any]]]:
 # The leaderboard of a block
 
 
-def _block(number: int, block: Block, drawn: list[dict[str, Any]], notes: list[str]) -> dict[str, Any]:
-    """A block as the template prints it. notes: what stands before its footer."""
+def _block(number: int, block: Block, drawn: list[dict[str, Any]], only: bool) -> dict[str, Any]:
+    """A block as the template prints it. only: whether it may have more rows."""
     rows = [entry.row for entry in block.entries]
     low, high = _range(block)
     columns = chosen_columns((), rows)
@@ -127,7 +127,7 @@ def _block(number: int, block: Block, drawn: list[dict[str, Any]], notes: list[s
         ],
         "rows": [_row(number, block, entry, columns, low, high) for entry in block.entries],
         "statuses": sorted({row["status"] for row in rows}),
-        "notes": [*notes, *footers.footer(rows)],
+        "notes": footers.footer(rows, only=only),
         "figures": drawn,
         "entries": [_entry(number, entry) for entry in block.entries],
     }  # fmt: skip

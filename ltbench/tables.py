@@ -98,11 +98,12 @@ class SuiteTable:
         self.scored = {(row.block, row.label): self._scored(row) for row in plan.rows}
 
     def rows(self) -> list[TableRow]:
-        """A row for each of those shown, in the plan's order, the best of each block marked."""
-        rows = [self._row(row) for row in self.shown]
+        """A row for each of those shown, in the plan's order; the best are those of the whole block."""
+        rows = [self._row(row) for row in self.plan.rows]
         for block in blocks(rows):
             self._mark_best(block)
-        return rows
+        shown = {(row.block, row.label) for row in self.shown}
+        return [row for row in rows if (row["block"], row["label"]) in shown]
 
     def _figures(self, record: Record) -> dict[str, float | None]:
         return figures(record, self.options.groups, self.options.metric, self.options.test_list)

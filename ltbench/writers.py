@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from .columns import DROPPED, Column, chosen_columns, is_bold, title
-from .footers import LEFT_OUT, footer, heading, reasons
+from .footers import footer, heading, reasons
 from .schema import TableRow
 from .scores import FIGURES
 from .tables import Leaderboard, Options, blocks
@@ -38,8 +38,8 @@ def _block(rows: Sequence[TableRow], kind: str, options: Options) -> str:
     columns = chosen_columns(options.columns, rows)
     cells = [[_cell(column, row, write, bold) for column in columns] for row in rows]
     titles = [write(title(column, rows)) for column in columns]
-    left_out = [LEFT_OUT] if options.only else []
-    name, notes = heading(rows), [*left_out, *footer(rows, [column.key for column in columns]), *reasons(rows)]
+    notes = [*footer(rows, [column.key for column in columns], only=bool(options.only)), *reasons(rows)]
+    name = heading(rows)
     align = ["left"] + ["right"] * (len(columns) - 1)
     if kind == "latex":
         about = [name, "needs the package booktabs", *notes]
@@ -228,8 +228,8 @@ def show(board: Leaderboard, console: Any, options: Options = Options()) -> None
             styles = ["bold" if is_bold(column, row) else "" for column in columns]
             table.add_row(*map(Text, cells, styles))
         console.print(table, crop=False)
-        notes = footer(rows, [column.key for column in columns], bold=console.is_terminal)
-        left_out = [LEFT_OUT] if options.only else []
-        for note in (*_left_out(asked, columns, rows), *left_out, *notes, *reasons(rows)):
+        keys = [column.key for column in columns]
+        notes = footer(rows, keys, bold=console.is_terminal, only=bool(options.only))
+        for note in (*_left_out(asked, columns, rows), *notes, *reasons(rows)):
             console.print(Text(plain(note), style="dim"))
         console.print()

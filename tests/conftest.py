@@ -12,12 +12,14 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
 
 import pytest
+import simulated_records
 import small_lists
 import torch
 import victims
 import warm
 
-from ltbench import live, registry
+from ltbench import decompose, live, registry
+from ltbench.analysis import AnalysedBlock, analyze
 from ltbench.data import glyphs
 
 
@@ -94,3 +96,24 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in set(sys.modules) - before:
         if name.startswith(("ltbench_plugin_", "own_helper_")):
             del sys.modules[name]
+
+
+@pytest.fixture
+def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of 200 draws."""
+    monkeypatch.setattr(decompose, "RESAMPLES", 200)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of six simulated methods over four draws; logits in runs beside them."""
+    return simulated_records.write(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def block(toy: Path) -> AnalysedBlock:
+    """What `ltbench analyze` finds in toy, with intervals of 200 draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decompose, "RESAMPLES", 200)
+        (found,) = analyze(toy, toy.parent / "runs").blocks
+    return found

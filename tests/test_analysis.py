@@ -24,24 +24,7 @@ from ltbench.analysis import PARTS, QUANTITIES, analyze
 from ltbench.errors import LtbenchError
 from ltbench.figures.style import NothingError
 
-
-@pytest.fixture(autouse=True)
-def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(decompose, "RESAMPLES", 200)
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    """The results of six simulated methods over four draws; logits in runs beside them."""
-    return simulated.write(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="module")
-def block(toy):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decompose, "RESAMPLES", 200)
-        (found,) = analyze(toy, toy.parent / "runs").blocks
-    return found
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
 
 def predicted_of(toy, label):

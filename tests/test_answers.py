@@ -159,3 +159,8 @@ def test_needs_that_never_end_are_one_message(capsys, tmp_path, glyph_cache, own
     hook = 'needs(cls, options): return {"next": Ref("own", {"strength": options["strength"] + 1.0})}'
     done = plan(capsys, tmp_path, glyph_cache, hook, methods="[own]")
     assert done.code == 2 and "more than 20 runs need one another" in done.err and "Traceback" not in done.err
+
+
+def test_streams_that_cannot_be_counted_leave_the_plan_without_an_estimate(capsys, tmp_path, glyph_cache, own_registry):
+    hook = "needs(cls, options): return {}\n\n    def streams(self): return None"
+    assert plan(capsys, tmp_path, glyph_cache, hook).code == 0

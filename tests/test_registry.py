@@ -120,6 +120,12 @@ def test_an_entry_point_that_clashes_is_told_at_once(installed):
         registry.available()
 
 
+@pytest.mark.parametrize(("attribute", "value"), [("version", "2"), ("version", 1.5), ("paper", 3), ("shown", "s")])
+def test_an_attribute_of_another_type_is_refused(attribute, value):
+    with pytest.raises(LtbenchError, match=f"method 'odd': {attribute} must be of type .*, got {value!r}"):
+        register("odd")(type("Odd", (Method,), {attribute: value}))
+
+
 # Plugins
 
 

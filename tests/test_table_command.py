@@ -160,6 +160,13 @@ def test_only_shows_the_rows_that_are_named_and_the_baseline_and_says_so(five, c
     assert done.code == 2 and "--only: unknown row 'rode' (allowed: ce, ride(experts=3), bbn)" in done.err
 
 
+def test_what_is_bold_is_the_best_of_the_block_shown_or_not(five):
+    assert [row["best"] for row in load(five).rows] == [True, True, False]
+    assert [row["best"] for row in load(five, Options(only=("ce",))).rows] == [True], (
+        "not told apart from what is hidden"
+    )
+
+
 def test_suites_without_the_rows_that_are_named_are_left_out(tmp_path):
     rows, made = make_records.five()
     write(tmp_path, rows, made)
