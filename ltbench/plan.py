@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from .planfile import PlanFile, Row
 from .recipe import Recipe
 from .registry import OptionError
 from .runspec import RunSpec
-from .suite import MethodEntry, Suite, own_recipe
+from .suite import MethodEntry, Suite, own_recipe, read
 from .visitor import Sample, Visitor
 
 
@@ -27,6 +28,7 @@ class Plan:
     """The runs by key, parents first, and the rows that they fill."""
 
     suite: Suite
+    folder: Path  # of the data
     runs: dict[str, RunSpec] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     # data label -> group -> the expected share of a draw's images that another draw has too
@@ -36,6 +38,16 @@ class Plan:
         """What stands in plan.json."""
         baseline = _baseline(self.suite, self.rows)
         return PlanFile(suite=self.suite.name, baseline=baseline, rows=tuple(self.rows))
+
+    @cached_property
+    def unset(self) -> PlanFile | None:
+        """What the suite file asks for by itself; None where it cannot be planned without the --set values."""
+        if not self.suite.sets:
+            return self.file()
+        try:
+            return make(read(self.suite.document.path), self.folder).file()
+        except LtbenchError:
+            return None
 
     def asked(self, only: Sequence[str], seeds: Sequence[int]) -> set[str]:
         """The keys of some rows and seeds; of all where none is named.
@@ -69,7 +81,7 @@ def make(suite: Suite, folder: Path) -> Plan:
     Raises LtbenchError that lists every fault of the suite file, or says which data are missing.
     """
     nets, entries = _resolved(suite)
-    plan = Plan(suite)
+    plan = Plan(suite, folder)
     faults: list[str] = []
     for (d, data), (i, net) in product(enumerate(suite.data), enumerate(nets)):
         try:

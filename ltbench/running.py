@@ -185,13 +185,17 @@ def _joined(plan: Plan, folder: Path) -> PlanFile:
     from . import planfile
 
     new, sets = plan.file(), plan.suite.sets
-    join = planfile.merged if sets else planfile.refreshed
     try:
-        return join(planfile.read(folder), new)
+        old = planfile.read(folder)
     except LtbenchError:
         if sets and (folder / "plan.json").is_file():
             raise
         return new  # absent, or damaged: the suite file says it all
+    if not sets:
+        return planfile.refreshed(old, new)
+    if any(not row.sets for row in old.rows) and plan.unset:  # the file may have been edited since
+        old = planfile.refreshed(old, plan.unset)
+    return planfile.merged(old, new)
 
 
 def _former(plan: Plan, why: Mapping[str, str], settings: Settings) -> dict[str, str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import make_records
 import pytest
+import tiny
 
-from ltbench import planfile
+from ltbench import planfile, running
 from ltbench.errors import LtbenchError
 
 
@@ -106,3 +107,29 @@ def test_where_no_results_are_it_says_so(tmp_path, kind):
         folder.write_text("")
     with pytest.raises(LtbenchError, match="results: no results here"):
         planfile.suite_folders(folder)
+
+
+def test_a_set_after_an_edit_renews_the_file_s_own_rows(tmp_path, glyph_cache):
+    """The rows of the file before the edit stood on under its name, beside a heading that told of the --set alone."""
+    where = tiny.settings(tmp_path, glyph_cache)
+    running._write_plan(tiny.make(tmp_path, glyph_cache, "ce"), where)
+    running._write_plan(tiny.make(tmp_path, glyph_cache, "ce", "recipe.epochs=3"), where)
+    edited = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", "recipe.epochs=4")
+    running._write_plan(edited, where)
+    now = tiny.make(tmp_path, glyph_cache, "ce, tau_norm")
+    rows = planfile.read(where.results / "tiny").rows
+    assert [(row.label, row.recipe) for row in rows] == [
+        ("ce", "tiny"), ("tau_norm(tau=1)", "tiny"), ("ce", "tiny [epochs=3]"),
+        ("ce", "tiny [epochs=4]"), ("tau_norm(tau=1)", "tiny [epochs=4]"),
+    ]  # fmt: skip
+    assert rows[:2] == tuple(now.rows)
+    running._write_plan(edited, where)
+    assert planfile.read(where.results / "tiny").rows == rows
+
+
+def test_a_file_that_cannot_be_planned_without_its_set_keeps_its_rows(tmp_path, glyph_cache):
+    where = tiny.settings(tmp_path, glyph_cache)
+    running._write_plan(tiny.make(tmp_path, glyph_cache, "ce"), where)
+    made = tiny.make(tmp_path, glyph_cache, "nonsense", "methods=[ce]", "recipe.epochs=3")
+    running._write_plan(made, where)
+    assert [row.recipe for row in planfile.read(where.results / "tiny").rows] == ["tiny", "tiny [epochs=3]"]
