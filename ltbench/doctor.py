@@ -41,7 +41,10 @@ STALE = Kind(
 )  # fmt: skip
 STRANGE = Kind("of an unknown method", "its source cannot be compared: name its file with --plugin", wrong=False)
 FOREIGN = Kind("foreign", "a record of another suite: yours to move where it belongs")
-UNASKED = Kind("in no plan", f"no row asks for it and nothing starts from it; --fix moves it to {ASIDE}/")
+UNASKED = Kind(
+    "in no plan", "no row asks for it, and no run that a row asks for starts from it: a finished run of former settings, "
+    "say, or of another version; it fills no row, and is yours to keep or move", wrong=False,
+)  # fmt: skip
 ORPHAN = Kind("orphan", "a run folder without a record here: delete it, unless another results folder uses it")
 STUMPS = Kind("leftover", "the stump of a file that a kill cut short; --fix deletes it")
 DEAD = Kind("dead lease", "its process is gone; the next `ltbench run` takes the run over; --fix deletes it")
@@ -50,7 +53,7 @@ RUNNING = Kind("running", "somebody is at it", wrong=False)
 PARTIAL = Kind("partial", "`ltbench run` goes on from its last checkpoint", wrong=False)
 AGAIN = Kind("to be run again", "failed and oom runs are, by the next `ltbench run`", wrong=False)
 KINDS = (
-    DAMAGED, WEIGHTS, NEWER, FOREIGN, UNASKED, ORPHAN, STUMPS, DEAD, STALE, STRANGE, RUNNING, PARTIAL, AGAIN, OTHER,
+    DAMAGED, WEIGHTS, NEWER, FOREIGN, ORPHAN, STUMPS, DEAD, STALE, STRANGE, UNASKED, RUNNING, PARTIAL, AGAIN, OTHER,
 )  # fmt: skip
 
 
@@ -129,7 +132,7 @@ def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
     if record.status in ("failed", "oom"):
         yield Finding(AGAIN, path, f"{record.label} seed {record.seed} {record.status}: {record.reason}")
     now = _source(record.method)
-    if record.source and now != record.source:
+    if record.source and now != record.source and not record.plugin:  # whose key holds its source
         yield Finding(STALE if now else STRANGE, path, f"{record.label} seed {record.seed}")
 
 
@@ -142,18 +145,17 @@ def _source(method: str) -> str:
 
 
 def _unasked(suite: SuiteFolder) -> Iterator[Finding]:
-    """Records that fill no row and that no run starts from."""
+    """Records that fill no row and that nothing which a row asks for starts from."""
     if suite.plan is None:
         return
     asked = {key for row in suite.plan.rows for key in row.keys.values()}
     if not asked <= {key for key, record in suite.found.items() if record.status in records.FINAL}:
         return  # what is still to be run may start from any of them
-    used = asked | {parent.key for record in suite.found.values() for parent in record.parents.values()}
-    for key, record in suite.found.items():
-        if key not in used:
-            path = suite.folder / f"{record.stem}.json"
-            text = f"{record.label} seed {record.seed}"
-            yield Finding(UNASKED, path, text, lambda path=path: _set_aside(path))  # type: ignore[misc]
+    from .former import needed
+
+    for key in suite.found.keys() - needed(suite.found, asked):
+        record = suite.found[key]
+        yield Finding(UNASKED, suite.folder / f"{record.stem}.json", f"{record.label} seed {record.seed}")
 
 
 # Runs

@@ -23,7 +23,7 @@ def differences(wanted: Sequence[RunSpec], asked: Set[str], folder: Path) -> dic
     """
     here = records.read_folder(folder)[0] if wanted else {}
     former: dict[tuple[str, int, str], list[Record]] = {}
-    for key in here.keys() - _needed(here, asked):
+    for key in here.keys() - needed(here, asked):
         record = here[key]
         if record.status == "complete":
             former.setdefault((record.label, record.seed, record.part), []).append(record)
@@ -36,7 +36,7 @@ def differences(wanted: Sequence[RunSpec], asked: Set[str], folder: Path) -> dic
     return found
 
 
-def _needed(here: Mapping[str, Record], asked: Set[str]) -> set[str]:
+def needed(here: Mapping[str, Record], asked: Set[str]) -> set[str]:
     """The keys that are asked for, and those of all that they start from."""
     needed, left = set(asked), [here[key] for key in asked & here.keys()]
     while left:

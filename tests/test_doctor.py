@@ -137,7 +137,7 @@ def old_lease_of_another_machine(folder):
 FAULTS = {
     flipped_record: ("damaged", True), no_plan: ("damaged", False), damaged_plan: ("damaged", True),
     future_record: ("newer", False), other_suite: ("foreign", False),
-    unasked: ("in no plan", True), orphan: ("orphan", False), damaged_weights: ("damaged weights", False),
+    orphan: ("orphan", False), damaged_weights: ("damaged weights", False),
     damaged_checkpoint: ("damaged", True), stump_of_a_record: ("leftover", True),
     stump_of_a_checkpoint: ("leftover", True), dead_lease: ("dead lease", True),
     old_lease_of_another_machine: ("dead lease", True),
@@ -174,7 +174,7 @@ def test_fix_loses_nothing_that_cannot_be_made_anew(good, capsys, spoil):
     content = path.read_bytes() if path.is_file() else None
     done = doctor(capsys, good, "--fix")
     assert done.code == (0 if able else 1) and done.out.count("(put right)\n") == able
-    if kind in ("damaged", "in no plan") and able:
+    if kind == "damaged" and able:
         aside = path.parent / "set-aside" / f"{path.name}.0"
         assert not path.exists() and aside.exists() and (content is None or aside.read_bytes() == content)
     elif able:
@@ -232,7 +232,27 @@ def test_what_is_under_way_stopped_or_to_be_run_again_is_told_and_is_no_fault(go
 FAILING = (("bbn", "failed"), ("lws", "oom"), ("ncm", "failed"), ("focal", "failed"))
 
 
-def test_a_parent_of_what_is_still_to_be_run_is_not_set_aside(good, capsys):
+def test_finished_runs_of_former_settings_are_told_and_stay_with_what_they_started_from(good, capsys):
+    """--fix set the later run aside, then the one that it had started from, and at last called their weights orphans."""
+    parent = make_records.make("ce", recipe={"lr": 0.3})
+    for made in (parent, make_records.make("crt", recipe={"lr": 0.3}, parents={"stage1": parent_of(parent)})):
+        record.write(made, good / "results/toy")
+        finished(good, made)
+    before = calls.tree(good)
+    for _ in range(2):
+        done = doctor(capsys, good, "--fix")
+        assert done.code == 0 and done.out.startswith("in no plan (2): "), done.out
+        assert "ce seed 0" in done.out and "crt seed 0" in done.out
+        assert calls.tree(good) == before
+
+
+def test_a_changed_plugin_makes_no_record_stale_as_its_key_holds_its_source(good, capsys):
+    record.write(make_records.make("ce", plugin="1" * 64, source="0" * 64), good / "results/toy")
+    done = doctor(capsys, good)
+    assert "in no plan (1)" in done.out and "stale" not in done.out
+
+
+def test_a_parent_of_what_is_still_to_be_run_is_not_told(good, capsys):
     unasked(good)
     one(good, "crt").unlink()
     done = doctor(capsys, good)
