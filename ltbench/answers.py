@@ -1,17 +1,18 @@
-"""What the planning hooks of a method (skip, needs, recipe, offers) may answer: for `plan` and for `check`."""
+"""What the hooks of a method that are asked before a run may answer: for `plan` and for `check`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from .method import Ref
+from .method import Ref, Stream
 from .recipe import Recipe
 
 WANTED = {
     "skip": (str, 'a reason not to run, or ""'),
     "needs": (Mapping, "a dict of role -> Ref"),
     "recipe": (Recipe, "a Recipe"),
+    "streams": (tuple | list, "a tuple of Streams, one at least"),
     "offers": (tuple | list | frozenset | set, "a tuple of attribute names"),
 }
 
@@ -22,4 +23,6 @@ def refusal(hook: str, answer: Any) -> str:
     right = isinstance(answer, kind)
     if right and hook == "needs":
         right = all(isinstance(role, str) and isinstance(ref, Ref) for role, ref in answer.items())
+    if right and hook == "streams":
+        right = bool(answer) and all(isinstance(stream, Stream) for stream in answer)
     return "" if right else f"{hook}() must return {wanted}, got {answer!r}"

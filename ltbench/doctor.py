@@ -42,8 +42,8 @@ STALE = Kind(
 STRANGE = Kind("of an unknown method", "its source cannot be compared: name its file with --plugin", wrong=False)
 FOREIGN = Kind("foreign", "a record of another suite: yours to move where it belongs")
 UNASKED = Kind(
-    "in no plan", "no row asks for it, and no run that a row asks for starts from it: a finished run of former settings, "
-    "say, or of another version; it fills no row, and is yours to keep or move", wrong=False,
+    "in no plan", "no row asks for it, and no run that a row asks for starts from it: a run of former settings, say, "
+    "or of another version; it fills no row, and is yours to keep or move", wrong=False,
 )  # fmt: skip
 ORPHAN = Kind("orphan", "a run folder without a record here: delete it, unless another results folder uses it")
 STUMPS = Kind("leftover", "the stump of a file that a kill cut short; --fix deletes it")

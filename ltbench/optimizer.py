@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .errors import LtbenchError
 from .method import Method
 from .recipe import Recipe
 
@@ -23,9 +24,13 @@ def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torc
     """A fused optimizer over the parameters that train; its rates are scalar tensors that the loop refills each epoch.
 
     Its state is made here, of the zeros that it starts from anyway, so that it is there to be saved and survives a
-    masked first step.
+    masked first step. Raises LtbenchError where no parameter trains.
     """
     trained = {name: p for name, p in method.named_parameters() if p.requires_grad}
+    if not trained:
+        raise LtbenchError(
+            f"{type(method).__name__} trains no parameter: all are frozen (no epochs, then), or it has none"
+        )
     rate, decay = torch.zeros((), device=device), recipe.weight_decay
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "sgd":

@@ -11,7 +11,7 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-from . import backbones
+from . import answers, backbones
 from .backbones import BackboneSpec
 from .errors import LtbenchError
 from .method import Method, Problem
@@ -96,15 +96,26 @@ def method(
 def check_method(
     cls: type[Method], options: Mapping[str, Any], net: BackboneSpec, counts: Sequence[int], image_size: int
 ) -> None:
-    """Raises what the method's constructor raises: ValueError where it refuses the backbone, or whatever else."""
+    """Raises what the method's constructor raises: ValueError where it refuses the backbone, or whatever else.
+
+    LtbenchError where it draws from what are no streams.
+    """
     try:
-        method(cls, options, net, counts, image_size)
+        built = method(cls, options, net, counts, image_size)
     except (ValueError, LtbenchError):
         raise
     except Exception:  # somebody's own may compute with weights, which have no memory here: it is built indeed
         plain = replace(net, weights="", origin="")
         with _untouched():
-            cls(Problem(torch.tensor(counts), image_size, lambda: backbones.build(plain, image_size)), **options)
+            built = cls(
+                Problem(torch.tensor(counts), image_size, lambda: backbones.build(plain, image_size)), **options
+            )
+    try:
+        streams = built.streams()
+    except Exception:  # it may ask parents, or what begin() makes
+        return
+    if refusal := answers.refusal("streams", streams):
+        raise LtbenchError(refusal)
 
 
 def macs(built: Method, image_size: int) -> float:

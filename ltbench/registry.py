@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 import re
 import sys
@@ -57,8 +58,9 @@ def register(name: str) -> Callable[[C], C]:
     def add(cls: C) -> C:
         from .method import Method
 
-        if not issubclass(cls, Method):
-            raise LtbenchError(f"method {name!r}: {origin(cls)} is no subclass of ltbench.Method")
+        if not (isinstance(cls, type) and issubclass(cls, Method)):
+            what = origin(cls) if isinstance(cls, type) else f"{cls!r} is no class, and"
+            raise LtbenchError(f"method {name!r}: {what} is no subclass of ltbench.Method")
         for attribute, kind in (("version", int), ("paper", str), ("shown", tuple)):
             if not isinstance(value := getattr(cls, attribute), kind):
                 raise LtbenchError(f"method {name!r}: {attribute} must be of type {kind.__name__}, got {value!r}")
@@ -132,9 +134,9 @@ def load_plugin(given: str) -> None:
     except ImportError as error:
         file = f"{given}.py"
         meant = f"; did you mean {file!r}?" if error.name == given and Path(file).is_file() else ""
-        raise LtbenchError(f"--plugin {given}: {error}{meant}") from error
+        raise LtbenchError(f"--plugin {given}{_line_in(error, name, path)}: {error}{meant}") from error
     except Exception as error:
-        line = _line_in(error, name)
+        line = _line_in(error, name, path)
         raise LtbenchError(f"--plugin {given}{line}: {type(error).__name__}: {error}") from error
     if len(_METHODS) == before:
         raise LtbenchError(f'--plugin {given} registers no method: put @register("name") over its class')
@@ -162,14 +164,23 @@ def _load_file(path: Path, name: str) -> None:
             raise LtbenchError(f"import {helper}: {loaded} was found in place of {file}: give it another name")
 
 
-def _line_in(error: BaseException, module: str) -> str:
-    """The innermost line of a module that an error came through, as ":18"; "" where it came through none."""
+def _line_in(error: BaseException, module: str, path: Path) -> str:
+    """The innermost line of a plugin that an error came through, as ":18", or ":18 (helper.py:3)" in a file beside it.
+
+    "" where it came through none.
+    """
     lines = [
         line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_globals.get("__name__") == module
     ]
-    if not lines and isinstance(error, SyntaxError) and error.lineno:  # it never came to run
-        lines = [error.lineno]
-    return f":{lines[-1]}" if lines else ""
+    own, folder, beside = path.resolve(), path.resolve().parent, ""
+    walked = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.lineno and error.filename:  # it never came to run
+        walked.append((Path(error.filename), error.lineno))
+        lines += [error.lineno] if Path(error.filename) == own or not lines else []
+    for file, line in walked if path.suffix == ".py" else ():
+        if file.parent == folder:
+            beside = f" ({file.name}:{line})" if file != own else ""
+    return f":{lines[-1]}{beside}" if lines else ""
 
 
 def place(error: BaseException) -> str:
@@ -201,11 +212,17 @@ def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
     _, *parameters = inspect.signature(cls.__init__).parameters.values()
     options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     for p in parameters[1:]:  # behind the problem
+        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            raise LtbenchError(f"{origin(cls)}: {p} holds options that no suite can know of: write each by its name")
         if p.kind is p.POSITIONAL_OR_KEYWORD:
             raise LtbenchError(f"{origin(cls)}: {p.name!r} is no option where it stands: put a * before the options")
     for p in options:
         if p.default is p.empty:
             raise LtbenchError(f"{origin(cls)}: option {p.name!r} has no default")
+        if p.default is None and p.name not in hints:
+            raise LtbenchError(
+                f"{origin(cls)}: option {p.name!r}: say of what type it is, as {p.name}: float | None = None"
+            )
         if p.name.startswith("_"):
             raise LtbenchError(f"{origin(cls)}: option {p.name!r}: a name does not begin with _")
         try:
@@ -253,10 +270,12 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
     plain = {key: pair for key, pair in known.items() if not _is_ref(pair[1])}
     values: dict[str, Any] = {}
     try:
-        model = _model(name)(**{key: value for key, value in given.items() if key in plain})
+        model = _filled(_model(name), {key: value for key, value in given.items() if key in plain})
         values = {key: getattr(model, key) for key in plain}
     except pydantic.ValidationError as error:
         faults += explain(error, known)
+    except TypeError as error:
+        faults.append(((), f"nothing that a suite can hold: {error}"))
     for key, (_, default) in known.items():
         if _is_ref(default):
             try:
@@ -266,6 +285,11 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
     if faults:
         raise OptionError(faults)
     return {key: values[key] for key in known}
+
+
+def _filled(model: type[pydantic.BaseModel], values: Mapping[str, Any]) -> pydantic.BaseModel:
+    """By way of JSON, where strict checking still takes one kind of list for another."""
+    return model.model_validate_json(json.dumps(canonical(values)))
 
 
 @cache
@@ -279,7 +303,7 @@ def _model(name: str) -> type[pydantic.BaseModel]:
         said = str(error).splitlines()[0]
         raise LtbenchError(f"{origin(cls)}: an option is of no kind that a suite can hold: {said}") from None
     try:
-        model(**{key: default for key, (_, default) in fields.items()})
+        _filled(model, {key: default for key, (_, default) in fields.items()})
     except pydantic.ValidationError as error:
         said = "; ".join(f"the default of {dotted(path)}: {message}" for path, message in explain(error, fields))
         raise LtbenchError(f"{origin(cls)}: {said}") from None

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from .data.streams import Data, Drawn
+from .errors import LtbenchError
 from .method import Batch, Clock, Method
 from .mixing import mixed
 from .recipe import Recipe
@@ -80,6 +81,8 @@ class Eager:
         """Add the micro-batch's gradients to those that are there; its terms, weighted."""
         terms: dict[str, Tensor] = self.model(t, *self.batches(part))
         total = torch.stack(list(terms.values())).sum()
+        if not total.requires_grad:
+            raise LtbenchError(f"{type(self.method).__name__}.loss() gives terms that reach no parameter that trains")
         self.accelerator.backward(total if part.weight == 1 else total * part.weight)
         kept = {name: term.detach().float() for name, term in terms.items()}
         return kept if part.weight == 1 else {name: term * part.weight for name, term in kept.items()}

@@ -175,7 +175,8 @@ class Visitor:
         except ValueError as error:  # what needs() raises for options that do not go together
             raise LtbenchError(f"{self.where}: {method}: {error}") from None
         except Exception as error:
-            raise LtbenchError(f"{self.where}: {method}.{hook}: {type(error).__name__}: {error}") from error
+            said = f"{type(error).__name__}: {error}{registry.place(error)}"
+            raise LtbenchError(f"{self.where}: {method}.{hook}: {said}") from error
         refusal = answers.refusal(hook, answer)
         if refusal:
             raise LtbenchError(f"{self.where}: {method}.{refusal}")

@@ -45,6 +45,13 @@ def plan(capsys, tmp_path, data, hook=NEEDS, options=", strength: float = 1.0", 
         ("needs(cls, options): pass", "own.needs() must return a dict of role -> Ref, got None"),
         ('needs(cls, options): return {"stage1": "ce"}', "must return a dict of role -> Ref, got {'stage1': 'ce'}"),
         ("recipe(cls, base, options): pass", "own.recipe() must return a Recipe, got None"),
+        ("skip(cls, problem, options): return options['s']", "own.skip: KeyError: 's' (own.py:22)"),
+        (f"{NEEDS}\n\n    def streams(self): pass", "streams() must return a tuple of Streams, one at least, got None"),
+        (
+            f"{NEEDS}\n\n    def streams(self): return ()",
+            "streams() must return a tuple of Streams, one at least, got ()",
+        ),
+        (f"{NEEDS}\n\n    def streams(self): return ('by_image',)", "own on resnet8: streams() must return a tuple of"),
         ("offers(cls, options): pass", "own.offers() must return a tuple of attribute names, got None"),
         ('needs(cls, options): return {"a": Ref("cee")}', "own.needs() names cee: unknown method 'cee'; did you mean"),
     ],
@@ -91,12 +98,23 @@ def test_a_constructor_that_computes_with_weights_is_built_indeed(capsys, tmp_pa
         ),
         ({"options": ", act: object = torch.relu"}, "option 'act': its default, <"),
         ({"kind": ", scale=1.0"}, "'scale' is no option where it stands: put a * before the options"),
+        ({"options": ", s=None"}, "own.Own: option 's': say of what type it is, as s: float | None = None"),
+        ({"options": ", s: int = 1, **more"}, "own.Own: **more holds options that no suite can know of: write each"),
+        ({"options": "rest"}, "own.Own: *rest holds options that no suite can know of"),
         ({"options": ", _hidden: int = 1"}, "option '_hidden': a name does not begin with _"),
     ],
 )
 def test_an_annotation_that_cannot_be_read_is_one_message(capsys, tmp_path, glyph_cache, own_registry, more, said):
     done = plan(capsys, tmp_path, glyph_cache, **more)
     assert done.code == 2 and said in done.err and "Traceback" not in done.err
+
+
+def test_lists_are_options_as_tuples_are(capsys, tmp_path, glyph_cache, own_registry):
+    options = ", a: list[float] = (1.0,), b: tuple[int, ...] = (1,), c: dict[str, list[int]] = {}"
+    given = "[ce, own, own: {a: [1, 2.5], b: [3], c: {x: [1, 2]}}]"
+    assert plan(capsys, tmp_path, glyph_cache, options=options, methods=given).code == 0
+    done = plan(capsys, tmp_path, glyph_cache, options=options, methods="[ce, own: {a: [x]}]")
+    assert done.code == 2 and "s.yaml:4: methods[1].own.a[0]: must be a number, got 'x'" in done.err
 
 
 def test_rows_that_differ_only_in_what_is_off_are_refused_and_not_merged(capsys, tmp_path, glyph_cache, own_registry):
@@ -162,5 +180,5 @@ def test_needs_that_never_end_are_one_message(capsys, tmp_path, glyph_cache, own
 
 
 def test_streams_that_cannot_be_counted_leave_the_plan_without_an_estimate(capsys, tmp_path, glyph_cache, own_registry):
-    hook = "needs(cls, options): return {}\n\n    def streams(self): return None"
+    hook = "needs(cls, options): return {}\n\n    def streams(self): return (self.parents['stage1'].stream,)"
     assert plan(capsys, tmp_path, glyph_cache, hook).code == 0

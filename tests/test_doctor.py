@@ -233,7 +233,7 @@ FAILING = (("bbn", "failed"), ("lws", "oom"), ("ncm", "failed"), ("focal", "fail
 
 
 def test_finished_runs_of_former_settings_are_told_and_stay_with_what_they_started_from(good, capsys):
-    """--fix set the later run aside, then the one that it had started from, and at last called their weights orphans."""
+    """--fix set the later one aside, then the one that it had started from, and then called their weights orphans."""
     parent = make_records.make("ce", recipe={"lr": 0.3})
     for made in (parent, make_records.make("crt", recipe={"lr": 0.3}, parents={"stage1": parent_of(parent)})):
         record.write(made, good / "results/toy")

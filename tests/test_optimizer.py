@@ -11,6 +11,7 @@ from test_graph import Rerun, stopped
 
 from ltbench import Recipe, contract, labels
 from ltbench.averaging import Average
+from ltbench.errors import LtbenchError
 from ltbench.optimizer import TABLES, make_optimizer, optimizer_tensors
 from ltbench.trainer import DivergedError, Progress
 
@@ -30,6 +31,21 @@ def trained(on, recipe, method=None, **more):
     method = method or on.fresh()
     on.fit(method, recipe, **more)
     return contract.state(method)
+
+
+def test_a_method_of_which_nothing_trains_is_told_by_its_name(trials):
+    """Torch's words were "optimizer got an empty parameter list"."""
+    with pytest.raises(LtbenchError, match=r"^CE trains no parameter: all are frozen"):
+        trials("ce").fit(trials("ce").fresh().requires_grad_(False), SGD)
+
+
+def test_a_loss_without_a_gradient_is_told_by_its_name(trials):
+    """Torch's words were "element 0 of tensors does not require grad"."""
+    on = trials("ce")
+    loss = type(on.fresh()).loss
+    method = doctored(on, loss=lambda self, t, batch: {"ce": loss(self, t, batch)["ce"].detach()})
+    with pytest.raises(LtbenchError, match=r"^Doctored.loss\(\) gives terms that reach no parameter that trains"):
+        on.fit(method, SGD)
 
 
 def doctored(on, **members):

@@ -64,6 +64,14 @@ def test_a_good_name_is_taken_and_known_to_its_class(name):
     assert get(name) is cls and cls.name == name
 
 
+def test_a_function_is_no_method():
+    with pytest.raises(LtbenchError, match=r"method 'other': <function .*> is no class, and is no sub"):
+
+        @register("other")
+        def other(problem):
+            return problem
+
+
 def test_what_is_no_method_is_refused():
     with pytest.raises(LtbenchError, match=r"method 'other': .*Other is no subclass of ltbench\.Method"):
 
@@ -157,8 +165,8 @@ BROKEN = {
     "syntax": ("import os\n\ndef broken(:\n", "own.py:3: SyntaxError: "),
     "raises": ("x = 1\n\n\ny = x / 0\n", "own.py:4: ZeroDivisionError: division by zero"),
     "raises further down": ("import json\n\njson.loads('{')\n", "own.py:3: JSONDecodeError: "),
-    "lacks a module": ("import nonsense_there_is_not\n", "own.py: No module named 'nonsense_there_is_not'"),
-    "lacks a name": ("from ltbench import Methd\n", "own.py: cannot import name 'Methd'"),
+    "lacks a module": ("import nonsense_there_is_not\n", "own.py:1: No module named 'nonsense_there_is_not'"),
+    "lacks a name": ("from ltbench import Methd\n", "own.py:1: cannot import name 'Methd'"),
     "clashes": (PLUGIN.replace("{name}", "ce"), "own.py: method 'ce' is already registered by ltbench.methods.ce.CE"),
     "bad name": (PLUGIN.replace("{name}", "My"), "own.py: method 'My': a name is"),
     "no text": ("\0", "own.py"),
@@ -191,6 +199,23 @@ def test_a_plugin_that_is_not_there_is_named_once(given, why):
     with pytest.raises(LtbenchError) as caught:
         load_plugin(given)
     assert str(caught.value) == f"--plugin {given}: {why}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\ny = x / 0\n", "own.py:2 (own_helper_bad.py:2): ZeroDivisionError: division by zero"),
+        ("import nonsense_there_is_not\n", "own.py:2 (own_helper_bad.py:1): No module named 'nonsense_there_is_not'"),
+        ("\n\ndef broken(:\n", "own.py:2 (own_helper_bad.py:3): SyntaxError: "),
+        ("import json\njson.loads('{')\n", "own.py:2 (own_helper_bad.py:2): JSONDecodeError: "),
+    ],
+)
+def test_a_line_of_a_helper_is_named_beside_the_line_that_imports_it(tmp_path, own_registry, text, said):
+    (tmp_path / "own_helper_bad.py").write_text(text)
+    path = plugin(tmp_path, "import json\nimport own_helper_bad\n")
+    with pytest.raises(LtbenchError) as caught:
+        load_plugin(str(path))
+    assert str(caught.value).startswith(f"--plugin {tmp_path}/{said}"), caught.value
 
 
 def test_a_line_of_a_dotted_module_is_named_too(tmp_path, monkeypatch):
