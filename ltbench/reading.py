@@ -6,12 +6,15 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from .errors import LtbenchError, unknown
+
+WIDE = 160  # characters a line in a file or a job's log, which have room for a table with all its columns
 
 ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="results/, or one suite's folder in it.")]
 RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
@@ -226,7 +229,16 @@ def console(**options: Any) -> Any:
                 raise BrokenPipeError  # main() answers it, as for every other output
             self.quiet = True  # nobody reads how the runs go on; they do
 
-    return PipedConsole(**options)
+    width = {"width": WIDE} if _no_terminal() else {}
+    return PipedConsole(**width, **options)
+
+
+def _no_terminal() -> bool:
+    """Whether nothing says how wide a line may be: neither a terminal nor $COLUMNS."""
+    for stream in (0, 1, 2):
+        with suppress(OSError):
+            return not os.get_terminal_size(stream).columns
+    return not os.environ.get("COLUMNS", "").isdigit()
 
 
 def let_reader_go() -> None:

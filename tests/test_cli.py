@@ -395,7 +395,7 @@ def test_methods_are_listed_with_a_plugins(server, tmp_path):
 
 @pytest.mark.parametrize(("what", "name"), [("datasets", "glyphs_lt"), ("backbones", "resnet32"), ("suites", "quick")])
 def test_each_kind_is_listed_in_words_and_in_json(server, tmp_path, what, name):
-    shown = server.run("list", what, cwd=tmp_path)
+    shown = server.run("list", what, cwd=tmp_path, COLUMNS="80")
     assert shown.returncode == 0 and re.search(rf"^{name} +\S", shown.stdout, re.MULTILINE), shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 80
     listed = json.loads(server.run("list", what, "--format", "json", cwd=tmp_path).stdout)

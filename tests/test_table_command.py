@@ -101,6 +101,16 @@ def test_a_terminal_without_the_sign_gets_another(five):
     assert done.returncode == 0 and done.stderr == "" and "60.0?24.8" in done.stdout
 
 
+def test_a_file_gets_all_columns_and_a_window_those_that_it_has_room_for(five):
+    """Into a file, or a job's log, tables were cut to 80 columns."""
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    words = [sys.executable, "-m", "ltbench", "table", str(five)]
+    for more, fits in (({}, True), ({"COLUMNS": "80"}, False)):
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment | more)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ("No room here" not in done.stdout) == fits == ("train min" in done.stdout.splitlines()[1])
+
+
 ALL = """
 import sys
 from pathlib import Path
