@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +162,7 @@ def _data_item(data: Dataset, look: Look | None) -> dict[str, Any]:
             "train": len(data.train),
             "test": len(data.test),
             "counts": list(data.counts),
+            "names": list(data.classes),
             "groups": groups,
             "fingerprint": data.fingerprints["rows"],
         }
@@ -184,12 +185,19 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
             f"  {data['classes']} classes ({groups}), {data['train']} training images, {data['test']} for test"
         )
         console.print(f"  training images per class: {max(data['counts'])} to {min(data['counts'])}")
+        console.print(Text(f"  classes: {class_line(data['names'], data['counts'])}"), soft_wrap=True)
         console.print(f"  rows {data['fingerprint']}", soft_wrap=True)
         if "root" in data:
             size, read = data["image_size"], data["read"]
             console.print(Text(f"  images of {size}x{size} pixels, read {read}, from {data['root']}"), soft_wrap=True)
         if "overlap" in data:
             console.print(f"  {overlap_line(data['overlap'])}")
+
+
+def class_line(names: Sequence[str], counts: Sequence[int]) -> str:
+    """The number, name and training images of each class; of more than ten the first and the last five."""
+    said = [f"{i} {name} ({count})" for i, (name, count) in enumerate(zip(names, counts, strict=True))]
+    return ", ".join(said if len(said) <= 10 else [*said[:5], "...", *said[-5:]])
 
 
 def overlap_line(shares: Mapping[str, float | None]) -> str:

@@ -1,5 +1,6 @@
 """Images of one's own: three ways to name them, what is wrong with them in one message, cut to a profile."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 import tiny
 import torch
 
+from ltbench import listing
 from ltbench.data.dataset import open_dataset
 from ltbench.data.spec import DataSpec
 from ltbench.errors import LtbenchError
@@ -315,6 +317,16 @@ def test_data_show_says_how_the_images_are_read(home, capsys):
     assert f"images of 24x24 pixels, read each time, from {home}/pets" in calls.ltbench(capsys, *files).out
     both = calls.ltbench(capsys, *words, "--set", "recipe.augment=[random_resized_crop, crop]")
     assert both.code == 2 and "tiny.yaml:4: recipe.augment: either crop or random_resized_crop" in both.err
+
+
+def test_data_show_names_the_classes_by_their_numbers(home, capsys):
+    words = ("data", "show", suite_of(home), "--data", home)
+    names, counts = opened(home).classes, opened(home).counts
+    said = ", ".join(f"{i} {name} ({count})" for i, (name, count) in enumerate(zip(names, counts, strict=True)))
+    assert f"  classes: {said}\n" in calls.ltbench(capsys, *words).out
+    assert json.loads(calls.ltbench(capsys, *words, "--format", "json").out)[0]["names"] == list(names)
+    many = listing.class_line([f"c{i}" for i in range(100)], range(100, 0, -1))
+    assert many.startswith("0 c0 (100), 1 c1 (99), ") and ", 4 c4 (96), ..., 95 c95 (5), " in many
 
 
 def test_of_fewer_classes_the_test_images_are_those_classes_alone(home):
