@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import record as records
 from .keys import Identity, canonical_json, without_off
 from .labels import spelled
 from .record import Record
-from .runspec import RunSpec
+
+if TYPE_CHECKING:
+    from .runspec import RunSpec
 
 HASHES = {"plugin": "source", "fingerprints": "images", "weights": "first weights", "parents": "runs to start from"}
 
@@ -23,10 +25,8 @@ def differences(wanted: Sequence[RunSpec], asked: Set[str], folder: Path) -> dic
     """
     here = records.read_folder(folder)[0] if wanted else {}
     former: dict[tuple[str, int, str], list[Record]] = {}
-    for key in here.keys() - needed(here, asked):
-        record = here[key]
-        if record.status == "complete":
-            former.setdefault((record.label, record.seed, record.part), []).append(record)
+    for record in unasked(here, asked).values():
+        former.setdefault((record.label, record.seed, record.part), []).append(record)
     found = {}
     for spec in wanted:
         told = [_between(record, spec) for record in former.get((spec.label, spec.ref.seed, spec.ref.part), ())]
@@ -34,6 +34,12 @@ def differences(wanted: Sequence[RunSpec], asked: Set[str], folder: Path) -> dic
             nearest = min(sorted(told), key=len)
             found[spec.key] = f"a finished run of this name differs: {'; '.join(nearest)}"
     return found
+
+
+def unasked(here: Mapping[str, Record], asked: Set[str]) -> dict[str, Record]:
+    """The complete records that are not asked for, and that nothing which is starts from."""
+    rest = here.keys() - needed(here, asked)
+    return {key: here[key] for key in here if key in rest and here[key].status == "complete"}
 
 
 def needed(here: Mapping[str, Record], asked: Set[str]) -> set[str]:

@@ -229,8 +229,9 @@ def console(**options: Any) -> Any:
                 raise BrokenPipeError  # main() answers it, as for every other output
             self.quiet = True  # nobody reads how the runs go on; they do
 
-    width = {"width": WIDE} if _no_terminal() else {}
-    return PipedConsole(**width, **options)
+    if _no_terminal():
+        options["width"] = WIDE
+    return PipedConsole(**options)
 
 
 def _no_terminal() -> bool:

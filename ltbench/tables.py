@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from . import paired, planfile, published
 from .columns import COLUMNS
 from .errors import LtbenchError, unknown
+from .former import unasked
 from .planfile import PlanFile, Row
 from .record import Record, Stretch, Volatile
 from .rescore import adjusted, logits_of
@@ -96,6 +97,8 @@ class SuiteTable:
         self.figures: dict[str, dict[str, float | None]] = {}  # key -> figures, of what is shown
         self.shown = _chosen(plan.rows, options.only, options.baseline or plan.baseline)
         self.scored = {(row.block, row.label): self._scored(row) for row in plan.rows}
+        asked = {key for row in plan.rows for key in row.keys.values()}
+        self.former = {(record.label, str(record.seed)) for record in unasked(found, asked).values()}
 
     def rows(self) -> list[TableRow]:
         """A row for each of those shown, in the plan's order; the best are those of the whole block."""
@@ -191,7 +194,13 @@ class SuiteTable:
         for status in ends:
             if any(r.status == status for r in here.values()):
                 return status, "; ".join(others)
-        return ("refused", "; ".join(others)) if others else ("missing", "")
+        return ("refused", "; ".join(others)) if others else ("missing", self._former(row))
+
+    def _former(self, row: Row) -> str:
+        """That a run of a missing row's name is there, of settings that no row asks for; "" where there is none."""
+        seeds = [seed for seed in row.keys if (row.label, seed) in self.former]
+        told = "a finished run of other settings is here; `ltbench plan` says in what it differs"
+        return f"seed {', '.join(seeds)}: {told}" if seeds else ""
 
     def _mark_best(self, rows: Sequence[TableRow]) -> None:
         """Mark the highest score of a block, and those that its paired test does not find behind it."""

@@ -8,7 +8,9 @@ import calls
 import pytest
 import tiny
 
-from ltbench import former, record, runs
+from ltbench import former, record, running, runs
+from ltbench import plan as plan_
+from ltbench.suite import read
 
 
 @pytest.fixture
@@ -97,3 +99,16 @@ def test_a_run_says_it_before_it_trains(finished, glyph_cache, capsys, monkeypat
         "2 of 2 runs to do: a finished run of this name differs: recipe.lr 0.1 (now 0.2); it stays, and fills no row"
         in told
     )
+
+
+def test_a_table_says_of_a_missing_row_that_a_run_of_former_settings_is_there(finished, glyph_cache, capsys):
+    """The row said "missing" and no more, beside a finished run of its name."""
+    made, where = tiny.make(finished, glyph_cache, "ce, tau_norm"), tiny.settings(finished, glyph_cache)
+    running._write_plan(made, where)
+    assert "other settings" not in calls.ltbench(capsys, "table", finished / "results").out
+    suite = finished / "tiny.yaml"
+    suite.write_text(suite.read_text().replace("name: tiny", "lr: 0.2"))
+    running._write_plan(plan_.make(read(str(suite)), glyph_cache), where)
+    out = " ".join(calls.ltbench(capsys, "table", finished / "results").out.split())
+    said = "seed 0: a finished run of other settings is here; `ltbench plan` says in what it differs"
+    assert f" ce: {said}" in out and f" tau_norm(tau=1): {said}" in out and out.count("missing") == 2
