@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ORIGIN = ("suite", "data", "backbone", "recipe", "label", "seed", "key", "asked")  # the first columns of frames of runs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """What a results folder holds.
 
@@ -33,6 +33,10 @@ class Results:
     records: Mapping[str, Record]
     each: tuple[tuple[Record, planfile.Row | None], ...]
     refused: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        suites = ", ".join(sorted({record.suite for record, _ in self.each}))
+        return f"<Results in {self.folder}: {len(self.records)} records of {suites}; {len(self.refused)} refused>"
 
     def rows(self, **options: Any) -> list[TableRow]:
         """The leaderboard's rows (ltbench/schema.py), as `ltbench table --format json` prints them.
@@ -127,5 +131,7 @@ def _run(record: Record) -> dict[str, Any]:
         "status": record.status, "reason": record.reason,
         **{name: scored.get(name) for name in ("top1", "many", "medium", "few", "ece")},
         "params": record.parameters, "macs": record.macs, "macs_used": record.macs_used,
+        "method": record.method, **{name: record.recipe.get(name) for name in ("epochs", "lr", "precision")},
         "seconds": record.volatile.seconds, "started": record.volatile.started,
+        "commit": record.volatile.commit, "clean": record.volatile.clean, "device": record.volatile.device,
     }  # fmt: skip

@@ -47,10 +47,16 @@ def test_runs_and_classes(five):
     runs, classes = results.runs(), results.per_class()
     assert len(runs) == len(results.records) == 5 and set(runs["status"]) == {"complete"}
     assert runs[runs["label"] == "ce"]["top1"].tolist() == pytest.approx([50, 60, 70])
+    assert set(runs["method"]) == {"ce", "ride"} and set(runs["epochs"]) == {2}
+    assert {"lr", "precision", "commit", "clean", "device"} < set(runs)
     assert len(classes) == 15
     ride = classes[(classes["label"] == "ride(experts=3)") & (classes["seed"] == 2)]
     assert ride["accuracy"].tolist() == [100, 90, 80] and ride["train_images"].tolist() == [200, 60, 5]
     assert classes.groupby(["label", "seed"])["right"].sum()["ce", 1] == 18
+
+
+def test_a_notebook_s_cell_that_ends_with_it_says_what_is_there_and_no_more(five):
+    assert repr(ltbench.load(five)) == f"<Results in {five}: 5 records of toy; 0 refused>"
 
 
 def test_a_run_of_former_settings_is_told_from_those_of_the_rows(tmp_path):
