@@ -217,7 +217,13 @@ def _leases(folder: Path) -> Iterator[Finding]:
         if lease.lives():
             yield Finding(RUNNING, lease.path, str(lease.holder))
         else:
-            yield Finding(DEAD, lease.path, str(lease.holder), lambda lease=lease: _delete(lease.path))  # type: ignore[misc]
+            yield Finding(DEAD, lease.path, str(lease.holder), lambda lease=lease: _bury(lease))  # type: ignore[misc]
+
+
+def _bury(lease: leases.Found) -> None:
+    """Delete a dead lease, unless somebody has made another of its name since."""
+    if any(there.path == lease.path and there.holder == lease.holder for there in leases.find(lease.path.parent)):
+        _delete(lease.path)
 
 
 def _stump(path: Path) -> Iterator[Finding]:

@@ -54,6 +54,8 @@ def table(
     if format is None:
         format = writers.ENDINGS.get(out.suffix, "text") if out else "text"
     one_of("--format", format, writers.FORMATS)
+    if out:
+        _no_folder(out, "table.md")
     if columns is not None and format in ("json", "csv"):
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
     options = tables.Options(
@@ -125,12 +127,17 @@ def report(
     from . import report as page
     from .atomic import write_atomically
 
-    if out.is_dir():
-        raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / 'report.html'}")
+    _no_folder(out, "report.html")
     text, refused = page.render(results, runs, _rows(only, results))
     write_atomically(out, text)
     print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
     _end(refused)
+
+
+def _no_folder(out: Path, name: str) -> None:
+    """Raises LtbenchError where a file is to be written to what is a folder."""
+    if out.is_dir():
+        raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / name}")
 
 
 def analyze(

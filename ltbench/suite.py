@@ -166,10 +166,18 @@ def _check_top(document: strict_yaml.Document) -> list[str]:
         homes = [f"{home}.{key}" for home, names in inner.items() if key in names]
         hint = f"; did you mean {' or '.join(homes)}?" if homes else ""
         faults.append(f"{document.where((key,))}: {unknown('key', key, allowed)}{hint}")
-    lacking = [f"{document.path}: {key}: required, but not given" for key in REQUIRED if key not in document.value]
+    lacking = [_lacking(document, key) for key in REQUIRED if key not in document.value]
     if lacking:
         raise LtbenchError("\n".join([*faults, *lacking]))
     return faults
+
+
+def _lacking(document: strict_yaml.Document, key: str) -> str:
+    """That a key is not there; or that it stands below another, indented too far."""
+    below = [(above, key) for above, value in document.value.items() if isinstance(value, dict) and key in value]
+    if below:
+        return f"{document.where(below[0])}: {key} stands below {below[0][0]}: indent it less"
+    return f"{document.path}: {key}: required, but not given"
 
 
 def _listed(key: str, value: Any) -> list[tuple[KeyPath, Any]]:
@@ -232,7 +240,9 @@ def _backbone(document: strict_yaml.Document, path: KeyPath, value: Any, faults:
         faults.append(f"{document.where(path)}: a backbone is a name, or one name with its options, got {name!r}")
         return None
     if name not in backbones.NAMES and not name.startswith(backbones.TIMM):
-        faults.append(f"{document.where(path)}: {unknown('backbone', name, backbones.SUMMARIES)}")
+        faults.append(
+            f"{document.where(path)}: {unknown('backbone', name, backbones.SUMMARIES)}; one of timm's is timm/{name}"
+        )
         return None
     below = (*path, name) if isinstance(value, dict) else path
     if not isinstance(options, dict):

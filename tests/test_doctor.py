@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ltbench import checkpoints, leases, planfile, record, registry, sources
+from ltbench import doctor as doctor_
 from ltbench.trainer import Progress
 
 OLD = time.time() - 3600
@@ -184,6 +185,18 @@ def test_fix_loses_nothing_that_cannot_be_made_anew(good, capsys, spoil):
     again = doctor(capsys, good)
     expected = 1 if spoil is damaged_plan or not able else 0  # without a plan the table still knows no rows
     assert again.code == expected, again.out
+
+
+def test_a_lease_that_another_runner_has_made_since_is_let_be(good):
+    path = dead_lease(good)
+    (dead,) = [found for found in doctor_.examine(good / "results", good / "runs") if found.path == path]
+    path.write_text(path.read_text().replace('"token"', '"another"'))
+    dead.fix()
+    assert path.exists()
+    path.write_text(path.read_text().replace('"another"', '"token"'))
+    (dead,) = [found for found in doctor_.examine(good / "results", good / "runs") if found.path == path]
+    dead.fix()
+    assert not path.exists()
 
 
 def test_two_damaged_records_of_one_name_are_both_kept(good, capsys):

@@ -72,7 +72,11 @@ BROKEN = {
     "unknown data": (("glyphs_lt", "glyph_lt"), ["suite.yaml:1: data.name", "did you mean 'glyphs_lt'?"]),
     "unknown backbone": (
         ("resnet8", "resnet33"),
-        ["suite.yaml:2: backbone: unknown backbone 'resnet33'; did you mean"],
+        ["suite.yaml:2: backbone: unknown backbone 'resnet33'; did you mean", "one of timm's is timm/resnet33"],
+    ),
+    "methods below the recipe": (
+        ("recipe: {epochs: 1}\nmethods:", "recipe:\n  epochs: 1\n  methods:"),
+        ["methods stands below recipe: indent it less"],
     ),
     "missing key": (("backbone: resnet8\n", ""), ["suite.yaml: backbone: required, but not given"]),
     "a recipe of its own that is the suite's": (

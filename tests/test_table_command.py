@@ -87,6 +87,15 @@ def test_where_no_results_are_it_says_so(command, tmp_path):
     assert done.returncode == 2 and "no results here" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_a_folder_in_the_place_of_the_file_is_named(five, capsys, tmp_path):
+    """The message named the file that is written beside it first."""
+    done = calls.ltbench(capsys, "table", five, "--out", tmp_path)
+    assert (
+        done.code == 2
+        and done.err == f"error: --out {tmp_path}: a folder is there; name a file, such as {tmp_path}/table.md\n"
+    )
+
+
 def test_a_reader_that_goes_away_makes_no_traceback(five):
     rest = f"{sys.executable} -m ltbench table {five} --format json"
     # the reader closes the pipe before anything is written
