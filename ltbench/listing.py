@@ -185,7 +185,7 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
             f"  {data['classes']} classes ({groups}), {data['train']} training images, {data['test']} for test"
         )
         console.print(f"  training images per class: {max(data['counts'])} to {min(data['counts'])}")
-        console.print(Text(f"  classes: {class_line(data['names'], data['counts'])}"), soft_wrap=True)
+        console.print(Text(f"  classes: {class_line(data['names'], data['counts'])}"))
         console.print(f"  rows {data['fingerprint']}", soft_wrap=True)
         if "root" in data:
             size, read = data["image_size"], data["read"]
