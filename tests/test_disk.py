@@ -171,3 +171,27 @@ def test_reading_commands_work_on_a_folder_that_may_only_be_read(complete, glyph
     assert table.code == 0 and "ncm" in table.out
     assert plan.code == 0 and "1 to do" in plan.out
     assert out.code == 2 and "Read-only" in out.err + "Read-only" * bool(os.geteuid()) and out.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("left", "code"), [("whole", 0), ("torn", 2), ("none", 1)])
+def test_a_run_that_ended_well_counts_by_the_record_that_it_left(
+    tmp_path, glyph_cache, capsys, monkeypatch, left, code
+):
+    """A record that no command believes had made an exit code of 0."""
+    spec, where = one_run(tmp_path, glyph_cache)
+    path = where.record_path(spec)
+
+    def carry_out(todo, *more, **options):
+        done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
+        for each in todo if left != "none" else ():
+            record.write(runs.describe(each).model_copy(update=done), path.parent)
+        if left == "torn":
+            path.write_text(path.read_text()[:-9])
+        return {each.key: "complete" for each in todo}
+
+    monkeypatch.setattr("ltbench.jobs.carry_out", carry_out)
+    place = ["--data", glyph_cache, "--results", where.results, "--runs", where.runs]
+    sets = [word for text in SMALL for word in ("--set", text)]
+    got = calls.ltbench(capsys, "run", tmp_path / "tiny.yaml", *place, *sets)
+    assert got.code == code, got.err
+    assert (str(path) in got.err) == (left == "torn")
