@@ -39,7 +39,7 @@ STALE = Kind(
     "stale", "the method's source has changed since, its version has not: let be where its numbers are the same, else "
     "raise the version, which makes `ltbench run` do it again", wrong=False,
 )  # fmt: skip
-STRANGE = Kind("of an unknown method", "its source cannot be compared: name its file with --plugin", wrong=False)
+STRANGE = Kind("of an unknown method", "this ltbench has none of that name: another version's, perhaps", wrong=False)
 FOREIGN = Kind("foreign", "a record of another suite: yours to move where it belongs")
 UNASKED = Kind(
     "in no plan", "no row asks for it, and no run that a row asks for starts from it: a run of former settings, say, "
@@ -112,7 +112,7 @@ def _suite(suite: SuiteFolder) -> Iterator[Finding]:
     if suite.plan is None and not (suite.folder / "plan.json").exists():
         yield Finding(DAMAGED, suite.folder / "plan.json", "absent: `ltbench run` writes it anew")
     yield from _leases(suite.folder)
-    yield from _unasked(suite)
+    yield from _standing(suite)
 
 
 def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
@@ -129,8 +129,6 @@ def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
     suite.found[record.key] = record
     if record.suite != suite.folder.name:
         yield Finding(FOREIGN, path, f"a record of the suite {record.suite}")
-    if record.status in ("failed", "oom"):
-        yield Finding(AGAIN, path, f"{record.label} seed {record.seed} {record.status}: {record.reason}")
     now = _source(record.method)
     if record.source and now != record.source and not record.plugin:  # whose key holds its source
         yield Finding(STALE if now else STRANGE, path, f"{record.label} seed {record.seed}")
@@ -144,18 +142,27 @@ def _source(method: str) -> str:
     return sources.source_hash(methods[method]) if method in methods else ""
 
 
-def _unasked(suite: SuiteFolder) -> Iterator[Finding]:
-    """Records that fill no row and that nothing which a row asks for starts from."""
+def _standing(suite: SuiteFolder) -> Iterator[Finding]:
+    """Records that fill no row, and those whose runs are to be run again."""
+    unasked = _unasked(suite)
+    for key, record in suite.found.items():
+        path, run = suite.folder / f"{record.stem}.json", f"{record.label} seed {record.seed}"
+        if key in unasked:
+            yield Finding(UNASKED, path, run)
+        elif record.status in ("failed", "oom"):
+            yield Finding(AGAIN, path, f"{run} {record.status}: {record.reason}")
+
+
+def _unasked(suite: SuiteFolder) -> set[str]:
+    """The keys of records that fill no row and that nothing which a row asks for starts from."""
     if suite.plan is None:
-        return
+        return set()
     asked = {key for row in suite.plan.rows for key in row.keys.values()}
     if not asked <= {key for key, record in suite.found.items() if record.status in records.FINAL}:
-        return  # what is still to be run may start from any of them
+        return set()  # what is still to be run may start from any of them
     from .former import needed
 
-    for key in suite.found.keys() - needed(suite.found, asked):
-        record = suite.found[key]
-        yield Finding(UNASKED, suite.folder / f"{record.stem}.json", f"{record.label} seed {record.seed}")
+    return suite.found.keys() - needed(suite.found, asked)
 
 
 # Runs

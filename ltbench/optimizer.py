@@ -29,7 +29,7 @@ def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torc
     trained = {name: p for name, p in method.named_parameters() if p.requires_grad}
     if not trained:
         raise LtbenchError(
-            f"{type(method).__name__} trains no parameter: all are frozen (no epochs, then), or it has none"
+            f"{type(method).__name__} trains no parameter: it has none, or all are frozen; what trains nothing has a recipe() with epochs=0"
         )
     rate, decay = torch.zeros((), device=device), recipe.weight_decay
     optimizer: torch.optim.Optimizer

@@ -94,11 +94,16 @@ def method(
 
 
 def check_method(
-    cls: type[Method], options: Mapping[str, Any], net: BackboneSpec, counts: Sequence[int], image_size: int
+    cls: type[Method],
+    options: Mapping[str, Any],
+    net: BackboneSpec,
+    counts: Sequence[int],
+    image_size: int,
+    trains: bool,
 ) -> None:
     """Raises what the method's constructor raises: ValueError where it refuses the backbone, or whatever else.
 
-    LtbenchError where it draws from what are no streams.
+    LtbenchError where it trains and draws from what are no streams.
     """
     try:
         built = method(cls, options, net, counts, image_size)
@@ -110,6 +115,8 @@ def check_method(
             built = cls(
                 Problem(torch.tensor(counts), image_size, lambda: backbones.build(plain, image_size)), **options
             )
+    if not trains:
+        return
     try:
         streams = built.streams()
     except Exception:  # it may ask parents, or what begin() makes

@@ -45,7 +45,11 @@ class Plan:
         if not self.suite.sets:
             return self.file()
         try:
-            return make(read(self.suite.document.path), self.folder).file()
+            own = read(self.suite.document.path)
+            here = {spec.name for spec in self.suite.data}
+            if any(spec.name not in here for spec in own.data):  # nobody asked for that data, to be fetched perhaps
+                return None
+            return make(own, self.folder).file()
         except LtbenchError:
             return None
 

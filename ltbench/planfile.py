@@ -95,9 +95,26 @@ def merged(old: PlanFile, new: PlanFile) -> PlanFile:
 
 def refreshed(old: PlanFile, new: PlanFile) -> PlanFile:
     """The rows of a suite file as it is now, new, with what only a --set asks for: seeds of theirs, and other rows."""
-    kept = {(row.block, row.label): row for row in old.rows if row.sets}
+    blocks = {row.block for row in new.rows}
+    kept = {
+        (row.block, row.label): row for row in old.rows if row.sets and (row.block in blocks or not is_of_file(row))
+    }
     rows = [_joined(kept.pop((row.block, row.label), None), row) for row in new.rows]
     return new.model_copy(update={"rows": (*rows, *kept.values())})
+
+
+def renewed(old: PlanFile, now: PlanFile) -> PlanFile:
+    """A plan whose rows of the suite file are those of the file as it is now; none more where all are of a --set."""
+    if any(not row.sets for row in old.rows):
+        return refreshed(old, now)
+    blocks = {row.block for row in now.rows}
+    rows = tuple(row for row in old.rows if row.block in blocks or not is_of_file(row))
+    return old.model_copy(update={"rows": rows})
+
+
+def is_of_file(row: Row) -> bool:
+    """Whether a row is of one of the suite file's own blocks: no --set has changed its data, backbone or recipe."""
+    return all(text.partition("=")[0].partition(".")[0] in ("seeds", "methods", "baseline") for text in row.sets)
 
 
 def _joined(old: Row | None, new: Row) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -68,7 +69,7 @@ def table(
         import io
 
         sink = io.StringIO() if out else None
-        writers.show(board, console(file=sink), options)
+        writers.show(board, console(file=sink) if sink else console(), options)
         text = sink.getvalue() if sink else ""
     else:
         text = writers.render(board, format, options)
@@ -236,17 +237,23 @@ def console(**options: Any) -> Any:
                 raise BrokenPipeError  # main() answers it, as for every other output
             self.quiet = True  # nobody reads how the runs go on; they do
 
-    if _no_terminal():
+    if _width_is_free("file" in options, 2 if options.get("stderr") else 1):
         options["width"] = WIDE
     return PipedConsole(**options)
 
 
-def _no_terminal() -> bool:
-    """Whether nothing says how wide a line may be: neither a terminal nor $COLUMNS."""
-    for stream in (0, 1, 2):
+def _width_is_free(into_text: bool, stream: int) -> bool:
+    """Whether nothing says how wide a line may be: neither $COLUMNS nor, for what goes into no file, a terminal."""
+    if os.environ.get("COLUMNS", "").isdigit():
+        return False
+    with suppress(OSError):
+        if into_text or stat.S_ISREG(os.fstat(stream).st_mode):
+            return True
+    for each in (0, 1, 2):
         with suppress(OSError):
-            return not os.get_terminal_size(stream).columns
-    return not os.environ.get("COLUMNS", "").isdigit()
+            if os.get_terminal_size(each).columns:
+                return False
+    return True
 
 
 def let_reader_go() -> None:

@@ -59,7 +59,7 @@ def register(name: str) -> Callable[[C], C]:
         from .method import Method
 
         if not (isinstance(cls, type) and issubclass(cls, Method)):
-            what = origin(cls) if isinstance(cls, type) else f"{cls!r} is no class, and"
+            what = origin(cls) if isinstance(cls, type) else getattr(cls, "__name__", repr(cls))
             raise LtbenchError(f"method {name!r}: {what} is no subclass of ltbench.Method")
         for attribute, kind in (("version", int), ("paper", str), ("shown", tuple)):
             if not isinstance(value := getattr(cls, attribute), kind):
@@ -165,7 +165,7 @@ def _load_file(path: Path, name: str) -> None:
 
 
 def _line_in(error: BaseException, module: str, path: Path) -> str:
-    """The innermost line of a plugin that an error came through, as ":18", or ":18 (helper.py:3)" in a file beside it.
+    """The innermost line of a plugin that an error came through, as ":18", or ":18 (helper.py:3)" beside it.
 
     "" where it came through none.
     """
@@ -178,8 +178,8 @@ def _line_in(error: BaseException, module: str, path: Path) -> str:
         walked.append((Path(error.filename), error.lineno))
         lines += [error.lineno] if Path(error.filename) == own or not lines else []
     for file, line in walked if path.suffix == ".py" else ():
-        if file.parent == folder:
-            beside = f" ({file.name}:{line})" if file != own else ""
+        if folder in file.parents and "site-packages" not in file.parts:
+            beside = f" ({file.relative_to(folder)}:{line})" if file != own else ""
     return f":{lines[-1]}{beside}" if lines else ""
 
 
@@ -269,13 +269,15 @@ def resolve(name: str, given: Mapping[str, Any], trail: tuple[str, ...] = ()) ->
             faults.append(((key,), unknown(f"option of {name}", key, known)))
     plain = {key: pair for key, pair in known.items() if not _is_ref(pair[1])}
     values: dict[str, Any] = {}
+    told = {key: value for key, value in given.items() if key in plain}
+    unkept = [key for key, value in told.items() if not _is_data(value)]
     try:
-        model = _filled(_model(name), {key: value for key, value in given.items() if key in plain})
+        model = _filled(_model(name), {key: value for key, value in told.items() if key not in unkept})
         values = {key: getattr(model, key) for key in plain}
     except pydantic.ValidationError as error:
         faults += explain(error, known)
-    except TypeError as error:
-        faults.append(((), f"nothing that a suite can hold: {error}"))
+    unkept += [key for key, value in values.items() if not _is_data(value)]  # a path or a set, say, by its type
+    faults += [((key,), f"nothing that a suite can hold, got {values.get(key, given.get(key))!r}") for key in unkept]
     for key, (_, default) in known.items():
         if _is_ref(default):
             try:
@@ -342,6 +344,15 @@ def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
         raise OptionError([((*path, *below), message) for below, message in error.faults]) from None
     except LtbenchError as error:
         raise OptionError([(path, str(error))]) from None
+
+
+def _is_data(value: Any) -> bool:
+    """Whether it is what YAML has: a scalar, a list or a mapping of such."""
+    if isinstance(value, Mapping):
+        return all(type(key) is str and _is_data(item) for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return all(map(_is_data, value))
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def canonical(value: Any) -> Any:

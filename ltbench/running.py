@@ -195,8 +195,8 @@ def _joined(plan: Plan, folder: Path) -> PlanFile:
         return new  # absent, or damaged: the suite file says it all
     if not sets:
         return planfile.refreshed(old, new)
-    if any(not row.sets for row in old.rows) and plan.unset:  # the file may have been edited since
-        old = planfile.refreshed(old, plan.unset)
+    if any(planfile.is_of_file(row) for row in old.rows) and plan.unset:  # the file may have been edited since
+        old = planfile.renewed(old, plan.unset)
     return planfile.merged(old, new)
 
 

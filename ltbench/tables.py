@@ -98,7 +98,8 @@ class SuiteTable:
         self.shown = _chosen(plan.rows, options.only, options.baseline or plan.baseline)
         self.scored = {(row.block, row.label): self._scored(row) for row in plan.rows}
         asked = {key for row in plan.rows for key in row.keys.values()}
-        self.former = {(record.label, str(record.seed)) for record in unasked(found, asked).values()}
+        former = [record for record in unasked(found, asked).values() if record.part == "all"]
+        self.former = {(record.label, str(record.seed)) for record in former}
 
     def rows(self) -> list[TableRow]:
         """A row for each of those shown, in the plan's order; the best are those of the whole block."""

@@ -106,8 +106,9 @@ class Visitor:
         for role, asked in self._ask(ref.method, "needs", ref.options).items():
             parent = self._parent(role, asked, ref, (*trail, here))
             parents[role] = Parent(key=parent.key, label=parent.label)
-        self._fits(ref, label, self._size(base))  # after its parents, without which it may not be built
         recipe = self._ask(ref.method, "recipe", self.plan.suite.recipe, ref.options)
+        # after its parents, without which it may not be built
+        self._fits(ref, label, self._size(base), trains=recipe.epochs > 0)
         if "epochs" in own and not (base.epochs and recipe.epochs):
             said = "must be at least 1" if recipe.epochs else f"{label} trains nothing, so it takes no epochs"
             raise LtbenchError(f"{self.where}.recipe.epochs: {said}, got {base.epochs}")
@@ -182,13 +183,13 @@ class Visitor:
             raise LtbenchError(f"{self.where}: {method}.{refusal}")
         return answer
 
-    def _fits(self, ref: Ref, label: str, size: int) -> None:
+    def _fits(self, ref: Ref, label: str, size: int, trains: bool) -> None:
         """Raises LtbenchError where the method refuses the backbone, which it may be unable to split, or fails."""
-        what = digest([ref.method, registry.canonical(ref.options), size])
+        what = digest([ref.method, registry.canonical(ref.options), size, trains])
         if what in self.fitting:
             return
         try:
-            outline.check_method(registry.get(ref.method), ref.options, self.net, self.sample.counts, size)
+            outline.check_method(registry.get(ref.method), ref.options, self.net, self.sample.counts, size, trains)
         except (ValueError, LtbenchError) as error:
             raise LtbenchError(f"{self.where}: {label} on {self.net.label}: {error}") from None
         except Exception as error:  # somebody's own constructor

@@ -7,6 +7,9 @@ HEAD = "data: {name: glyphs_lt, imbalance: 10}\nbackbone: resnet8\nrecipe: {epoc
 CLASS = '''\
 from __future__ import annotations
 
+from datetime import date
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -16,6 +19,10 @@ from ltbench import Method, Ref, register
 
 if TYPE_CHECKING:
     from ltbench import Problem
+
+
+class Colour(str, Enum):
+    RED = "red"
 
 
 @register("own")
@@ -45,7 +52,7 @@ def plan(capsys, tmp_path, data, hook=NEEDS, options=", strength: float = 1.0", 
         ("needs(cls, options): pass", "own.needs() must return a dict of role -> Ref, got None"),
         ('needs(cls, options): return {"stage1": "ce"}', "must return a dict of role -> Ref, got {'stage1': 'ce'}"),
         ("recipe(cls, base, options): pass", "own.recipe() must return a Recipe, got None"),
-        ("skip(cls, problem, options): return options['s']", "own.skip: KeyError: 's' (own.py:22)"),
+        ("skip(cls, problem, options): return options['s']", "own.skip: KeyError: 's' (own.py:29)"),
         (f"{NEEDS}\n\n    def streams(self): pass", "streams() must return a tuple of Streams, one at least, got None"),
         (
             f"{NEEDS}\n\n    def streams(self): return ()",
@@ -77,7 +84,7 @@ INIT = """{needs}
 def test_a_constructor_that_fails_fails_the_plan_and_names_its_line(capsys, tmp_path, glyph_cache, own_registry):
     line = "self.heads = torch.zeros(problem.classses)"
     done = plan(capsys, tmp_path, glyph_cache, INIT.format(needs=NEEDS, line=line))
-    said = "own on resnet8 cannot be built: AttributeError: 'Problem' object has no attribute 'classses' (own.py:27)"
+    said = "own on resnet8 cannot be built: AttributeError: 'Problem' object has no attribute 'classses' (own.py:34)"
     assert done.code == 2 and said in done.err and "s.yaml:4" in done.err and done.err.count("\n") == 1
 
 
@@ -98,6 +105,10 @@ def test_a_constructor_that_computes_with_weights_is_built_indeed(capsys, tmp_pa
         ),
         ({"options": ", act: object = torch.relu"}, "option 'act': its default, <"),
         ({"kind": ", scale=1.0"}, "'scale' is no option where it stands: put a * before the options"),
+        (
+            {"options": ", a: Path = Path()"},
+            "own.Own: option 'a': its default, PosixPath('.'), is nothing that a suite",
+        ),
         ({"options": ", s=None"}, "own.Own: option 's': say of what type it is, as s: float | None = None"),
         ({"options": ", s: int = 1, **more"}, "own.Own: **more holds options that no suite can know of: write each"),
         ({"options": "rest"}, "own.Own: *rest holds options that no suite can know of"),
@@ -115,6 +126,27 @@ def test_lists_are_options_as_tuples_are(capsys, tmp_path, glyph_cache, own_regi
     assert plan(capsys, tmp_path, glyph_cache, options=options, methods=given).code == 0
     done = plan(capsys, tmp_path, glyph_cache, options=options, methods="[ce, own: {a: [x]}]")
     assert done.code == 2 and "s.yaml:4: methods[1].own.a[0]: must be a number, got 'x'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [("Path", "x"), ("set[int]", "[1]"), ("date", "2026-11-27"), ("bytes", "x"), ("complex", "1"), ("Colour", "red")],
+)
+def test_an_option_of_a_type_that_no_key_can_hold_is_one_message(
+    capsys, tmp_path, glyph_cache, own_registry, kind, given
+):
+    """By way of JSON they passed, and ended the plan in a traceback."""
+    done = plan(
+        capsys, tmp_path, glyph_cache, options=f", p: {kind} | None = None", methods=f"[ce, own: {{p: {given}}}]"
+    )
+    assert done.code == 2 and "Traceback" not in done.err and done.err.count("\n") == 1
+    assert "s.yaml:4: methods[1].own.p: " in done.err
+
+
+def test_what_trains_nothing_may_draw_nothing(capsys, tmp_path, glyph_cache, own_registry):
+    hook = f"{NEEDS}\n\n    @classmethod\n    def recipe(cls, base, options): return base.with_(epochs=0)\n"
+    hook += "\n    def streams(self): return ()"
+    assert plan(capsys, tmp_path, glyph_cache, hook).code == 0
 
 
 def test_rows_that_differ_only_in_what_is_off_are_refused_and_not_merged(capsys, tmp_path, glyph_cache, own_registry):

@@ -297,11 +297,17 @@ def test_a_record_whose_method_has_changed_is_told_and_no_fault(good, capsys):
     assert done.code == 0 and "stale (1): the method's source has changed since" in done.out
 
 
-def test_a_record_of_a_plugin_is_not_called_stale_where_the_plugin_was_not_named(good, capsys):
+def test_a_record_of_a_method_that_is_not_there_is_not_called_stale(good, capsys):
     made = make_records.make("ce", method="mine", source="1" * 64)
     record.write(made, good / "results/toy")
     done = doctor(capsys, good)
-    assert "stale" not in done.out and "of an unknown method (1): its source cannot be compared: name its" in done.out
+    assert "stale" not in done.out and "of an unknown method (1): this ltbench has none of that name" in done.out
+
+
+def test_a_failed_run_that_no_row_asks_for_is_not_promised_another(good, capsys):
+    record.write(make_records.make("bbn", status="failed", reason="so it is"), good / "results/toy")
+    done = doctor(capsys, good)
+    assert done.code == 0 and "in no plan (1)" in done.out and "to be run again" not in done.out
 
 
 def test_a_record_whose_method_is_as_it_was_is_not_stale(good, capsys):

@@ -8,7 +8,7 @@ import make_records
 import pytest
 import tiny
 
-from ltbench import planfile, running
+from ltbench import plan, planfile, running, suite
 from ltbench.errors import LtbenchError
 
 
@@ -125,6 +125,37 @@ def test_a_set_after_an_edit_renews_the_file_s_own_rows(tmp_path, glyph_cache):
     assert rows[:2] == tuple(now.rows)
     running._write_plan(edited, where)
     assert planfile.read(where.results / "tiny").rows == rows
+
+
+def test_seeds_and_methods_of_a_set_make_no_rows_that_outlive_the_file(tmp_path, glyph_cache):
+    """`--set seeds=[0, 1]` put its stamp on the file's rows, which stayed when the file had changed."""
+    where = tiny.settings(tmp_path, glyph_cache)
+    for sets in ((), ("seeds=[0, 1]",), ("methods=[ce, ncm]",)):
+        running._write_plan(tiny.make(tmp_path, glyph_cache, "ce", *sets), where)
+    before = planfile.read(where.results / "tiny").rows
+    assert [(row.label, list(row.keys)) for row in before] == [("ce", ["0", "1"]), ("ncm", ["0"])]
+    path = tmp_path / "tiny.yaml"
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
+    now = plan.make(suite.read(str(path), ["seeds=[0, 1]"]), glyph_cache)
+    running._write_plan(now, where)
+    assert planfile.read(where.results / "tiny").rows == tuple(now.rows)
+    running._write_plan(plan.make(suite.read(str(path)), glyph_cache), where)
+    assert [(row.label, list(row.keys)) for row in planfile.read(where.results / "tiny").rows] == [("ce", ["0", "1"])]
+
+
+def test_data_that_only_the_file_names_are_not_looked_for(tmp_path, glyph_cache, monkeypatch):
+    """A `plan --set data=...` would have fetched CIFAR."""
+    where, data = tiny.settings(tmp_path, glyph_cache), "data={name: glyphs_lt, imbalance: 3, head: 9}"
+    running._write_plan(tiny.make(tmp_path, glyph_cache, "ce"), where)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        path.read_text().replace("{name: glyphs_lt, imbalance: 3, head: 9}", "{name: cifar10_lt, imbalance: 9}")
+    )
+    made = plan.make(suite.read(str(path), [data]), glyph_cache)
+    opened = []
+    monkeypatch.setattr(plan, "open_dataset", lambda spec, folder: opened.append(spec.name))
+    running._write_plan(made, where)
+    assert not opened and len(planfile.read(where.results / "tiny").rows) == 1
 
 
 def test_a_file_that_cannot_be_planned_without_its_set_keeps_its_rows(tmp_path, glyph_cache):

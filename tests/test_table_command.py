@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 
@@ -118,6 +119,26 @@ def test_a_file_gets_all_columns_and_a_window_those_that_it_has_room_for(five):
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment | more)
         assert (done.returncode, done.stderr) == (0, "")
         assert ("No room here" not in done.stdout) == fits == ("train min" in done.stdout.splitlines()[1])
+
+
+def test_a_file_gets_all_columns_where_the_command_is_typed_in_a_narrow_window(five, tmp_path):
+    pty = pytest.importorskip("pty")
+    termios, fcntl = pytest.importorskip("termios"), pytest.importorskip("fcntl")
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    main, window = pty.openpty()
+    fcntl.ioctl(window, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    words = [sys.executable, "-m", "ltbench", "table", str(five)]
+    with open(tmp_path / "table.txt", "w") as file:
+        subprocess.run(words, stdin=window, stdout=file, stderr=window, env=environment, check=True)
+    subprocess.run(
+        [*words, "--out", str(tmp_path / "out.txt")], stdin=window, stderr=window, env=environment, check=True
+    )
+    piped = subprocess.run(words, stdin=window, capture_output=True, text=True, env=environment, check=True).stdout
+    os.close(window)
+    os.close(main)
+    for name in ("table.txt", "out.txt"):
+        assert "No room here" not in (tmp_path / name).read_text()
+    assert "No room here" in piped, "a pager shows it in that window"
 
 
 ALL = """
