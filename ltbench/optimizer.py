@@ -28,9 +28,8 @@ def make_optimizer(method: Method, recipe: Recipe, device: torch.device) -> torc
     """
     trained = {name: p for name, p in method.named_parameters() if p.requires_grad}
     if not trained:
-        raise LtbenchError(
-            f"{type(method).__name__} trains no parameter: it has none, or all are frozen; what trains nothing has a recipe() with epochs=0"
-        )
+        said = "it has none, or all are frozen; what trains nothing has a recipe() with epochs=0"
+        raise LtbenchError(f"{type(method).__name__} trains no parameter: {said}")
     rate, decay = torch.zeros((), device=device), recipe.weight_decay
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "sgd":

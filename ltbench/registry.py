@@ -106,12 +106,19 @@ def _load_builtins() -> None:
     for module in pkgutil.iter_modules(package.__path__, "ltbench.methods."):
         importlib.import_module(module.name)
     for point in entry_points(group=ENTRY_POINTS):
+        before = set(_METHODS)
         try:
             point.load()
         except LtbenchError:
             raise
         except Exception as error:  # somebody else's package: named, and an error only where it is asked for
             _BROKEN[point.name] = f"{type(error).__name__}: {error}"
+        for name in _METHODS.keys() - before:
+            try:
+                signature(_METHODS[name])
+            except LtbenchError as error:
+                del _METHODS[name]
+                _BROKEN[point.name] = str(error)
 
 
 def load_plugin(given: str) -> None:

@@ -122,6 +122,21 @@ def test_a_broken_entry_point_is_named_only_where_a_method_is_not_found(installe
     assert second == "the entry point theirs could not be loaded: ImportError: no module named 'nonsense'"
 
 
+def test_an_entry_point_whose_options_cannot_be_read_ends_no_listing(installed):
+    class Theirs(Method):
+        """Of somebody's package."""
+
+        def __init__(self, problem, **options):
+            super().__init__(problem)
+
+    installed(theirs=lambda: register("theirs")(Theirs))
+    assert "theirs" not in registry.available() and get("ce")
+    with pytest.raises(
+        LtbenchError, match=r"the entry point theirs could not be loaded: .*\*\*options holds options that"
+    ):
+        get("theirs")
+
+
 def test_an_entry_point_that_clashes_is_told_at_once(installed):
     installed(theirs=lambda: register("ce")(type("Theirs", (Method,), {})))
     with pytest.raises(LtbenchError, match="'ce' is already registered"):
