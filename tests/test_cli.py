@@ -427,7 +427,7 @@ def test_the_data_of_a_suite(server, tmp_path, glyph_cache):
     tiny.write(tmp_path, "ce")
     done = server.run("data", "show", "tiny.yaml", "--data", glyph_cache, "--format", "json", cwd=tmp_path)
     (found,) = json.loads(done.stdout)
-    assert list(found) == ["name", "classes", "train", "test", "counts", "groups", "fingerprint"]
+    assert list(found) == ["name", "classes", "train", "test", "counts", "names", "groups", "fingerprint"]
     assert found["name"] == "glyphs_lt(imbalance=3, head=9)" and found["classes"] == len(found["counts"]) == 62
     assert found["train"] == sum(found["counts"]) and found["test"] == 1240
     assert (max(found["counts"]), min(found["counts"])) == (9, 3)

@@ -218,7 +218,8 @@ def test_tables_read_records_only() -> None:
     assert ours(ROOT / "ltbench/scores.py") <= {"record", "student", "errors"}
     assert ours(ROOT / "ltbench/paired.py") <= {"record", "student", "errors"}
     assert ours(ROOT / "ltbench/tables.py") <= {
-        "record", "planfile", "scores", "errors", "columns", "paired", "published", "rescore", "schema", "data",
+        "record", "planfile", "former", "scores", "errors", "columns", "paired", "published", "rescore", "schema",
+        "data",
     }  # fmt: skip
     assert ours(ROOT / "ltbench/writers.py") <= {"tables", "footers", "columns", "schema", "scores"}
     assert ours(ROOT / "ltbench/footers.py") <= {"paired", "schema", "scores", "data"}
