@@ -95,10 +95,7 @@ def merged(old: PlanFile, new: PlanFile) -> PlanFile:
 
 def refreshed(old: PlanFile, new: PlanFile) -> PlanFile:
     """The rows of a suite file as it is now, new, with what only a --set asks for: seeds of theirs, and other rows."""
-    blocks = {row.block for row in new.rows}
-    kept = {
-        (row.block, row.label): row for row in old.rows if row.sets and (row.block in blocks or not is_of_file(row))
-    }
+    kept = {(row.block, row.label): row for row in _standing(old, new) if row.sets}
     rows = [_joined(kept.pop((row.block, row.label), None), row) for row in new.rows]
     return new.model_copy(update={"rows": (*rows, *kept.values())})
 
@@ -107,9 +104,13 @@ def renewed(old: PlanFile, now: PlanFile) -> PlanFile:
     """A plan whose rows of the suite file are those of the file as it is now; none more where all are of a --set."""
     if any(not row.sets for row in old.rows):
         return refreshed(old, now)
+    return old.model_copy(update={"rows": tuple(_standing(old, now))})
+
+
+def _standing(old: PlanFile, now: PlanFile) -> list[Row]:
+    """The rows but those of blocks that the suite file, now, has no more."""
     blocks = {row.block for row in now.rows}
-    rows = tuple(row for row in old.rows if row.block in blocks or not is_of_file(row))
-    return old.model_copy(update={"rows": rows})
+    return [row for row in old.rows if row.block in blocks or not is_of_file(row)]
 
 
 def is_of_file(row: Row) -> bool:
