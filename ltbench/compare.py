@@ -191,10 +191,12 @@ def bootstrap(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Seq
     are crossed; an image is drawn for all seeds and both rows at once. With one seed these are percentiles over images.
     With several, such draws count the chance of a single answer three times (Owen 2007) and do not know how few seeds
     there are, so their spread is scaled to the variance and the Student's quantile of paired.crossed_variance(). The
-    random seed is fixed: the same records give the same interval.
+    random seed is fixed: the same records give the same interval, and b against a is drawn as a against b.
     """
     import numpy as np
 
+    if _standing(a) < _standing(b):
+        return {name: _turned(gap) for name, gap in bootstrap(b, a, groups).items()}
     random = np.random.default_rng(SEED)
     gaps = class_gaps(a, b)
     seeds = random.multinomial(len(a), [1 / len(a)] * len(a), size=RESAMPLES)  # [R, S]
@@ -207,6 +209,18 @@ def bootstrap(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Seq
             for name in (name for name, classes in groups.items() if c in classes):
                 ahead[name] += ((drawn @ kinds.T) * seeds).sum(1) / len(a)
     return {name: _gap([gaps[c] for c in classes], ahead[name]) for name, classes in groups.items()}
+
+
+def _standing(runs: Sequence[Record]) -> tuple[int, list[str]]:
+    """Which of two rows is drawn as the first: the one ahead, and of equal ones that of the later keys."""
+    return sum(sum(run.right) for run in runs), [run.key for run in runs]
+
+
+def _turned(gap: Gap) -> Gap:
+    if gap["difference"] is None or gap["low"] is None or gap["high"] is None:
+        return gap
+    # from 0, as -0.0 would be shown with a sign
+    return {"difference": 0 - gap["difference"], "low": 0 - gap["high"], "high": 0 - gap["low"]}
 
 
 def _gap(gaps: Sequence[np.ndarray], ahead: np.ndarray) -> Gap:

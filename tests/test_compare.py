@@ -50,7 +50,11 @@ def test_figures_by_hand(two):
 
 def test_the_other_way_round_is_the_mirror(two):
     (one,), (other,) = compared(two, "ride(experts=3)", "ce"), compared(two, "ce", "ride(experts=3)")
-    assert one["top1"]["difference"] == -other["top1"]["difference"] and one["p"] == other["p"]
+    for name in ("top1", "many", "medium", "few"):
+        gap, turned = one[name], other[name]
+        assert (gap["difference"], gap["low"]) == (-turned["difference"], -turned["high"])
+        assert gap["high"] == -turned["low"] and gap["low"] < gap["high"]
+    assert one["p"] == other["p"]
     assert one["classes_better"] == other["classes_worse"]
     assert {c["number"] for c in one["gained"]} == {c["number"] for c in other["lost"]}
 
