@@ -19,7 +19,7 @@ class Column:
     text: Callable[[TableRow], str]
     number: Callable[[TableRow], float | None] | None = None
     more_is_better: bool = True
-    optional: bool = False  # not shown where no row has anything to say, unless asked for
+    wanted: Callable[[TableRow], bool] = lambda row: True  # shown, unless asked for, where some row wants it
 
 
 def plus_minus(mean: float | None, half: float | None, sign: bool = False) -> str:
@@ -50,7 +50,7 @@ def _top(row: TableRow) -> str:
 
 
 def _score(row: TableRow) -> str:
-    return "" if row["metric"] == "top1" else plus_minus(row["score"]["mean"], row["score"]["ci95"])
+    return plus_minus(row["score"]["mean"], row["score"]["ci95"])
 
 
 def _plain(key: str) -> Callable[[TableRow], str]:
@@ -90,18 +90,21 @@ COLUMNS = (
     Column("label", "method", _label),
     Column("n", "n", lambda row: str(row["n"])),
     Column("top1", "top-1", _top, _figure("top1")),
-    Column("score", "score", _score, _figure("score"), optional=True),
+    Column("score", "score", _score, _figure("score"), wanted=lambda row: row["metric"] != "top1"),
     *(Column(name, name, _plain(name), _figure(name)) for name in GROUPS),
     Column("gain", "gain", _gain, lambda row: row["gain"]["mean"] if row["gain"] else None),
     Column("ece", "ECE", _plain("ece"), _figure("ece"), more_is_better=False),
-    Column("alone", "alone", _alone, _figure("alone"), optional=True),
+    Column("alone", "alone", _alone, _figure("alone"), wanted=lambda row: row["alone"]["mean"] is not None),
     Column("params", "params k", _scaled("params", 1e3, 0), lambda row: row["params"], more_is_better=False),
     Column("macs", "MACs M", _scaled("macs", 1e6, 1), lambda row: row["macs"], more_is_better=False),
-    Column("macs_used", "used M", _used, lambda row: row["macs_used"], more_is_better=False),
+    Column(
+        "macs_used", "used M", _used, lambda row: row["macs_used"], more_is_better=False,
+        wanted=lambda row: _used(row) != "",
+    ),
     Column("seconds", "train min", _scaled("seconds", 60, 1), lambda row: row["seconds"], more_is_better=False),
     Column(
         "reported", "published", _published, lambda row: row["reported"]["top1"] if row["reported"] else None,
-        optional=True,
+        wanted=lambda row: row["reported"] is not None,
     ),
 )  # fmt: skip
 
@@ -119,7 +122,7 @@ def chosen_columns(asked: Sequence[str], rows: Sequence[TableRow] = ()) -> list[
             raise LtbenchError(f"--columns: {unknown('column', name, [c.key for c in COLUMNS])}")
     if asked:
         return [by_name[name] for name in asked]
-    return [c for c in COLUMNS if not c.optional or any(c.text(row) for row in rows)]
+    return [c for c in COLUMNS if any(map(c.wanted, rows))]
 
 
 def title(column: Column, rows: Sequence[TableRow]) -> str:

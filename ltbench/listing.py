@@ -172,8 +172,12 @@ def _data_item(data: Dataset, look: Look | None) -> dict[str, Any]:
 
 
 def _reading(data: Dataset, look: Look) -> dict[str, Any]:
+    from .data import folder
+
     held = data.held_in_memory(look)
-    return {"root": str(data.root), "image_size": look.size, "read": "once, into memory" if held else "each time"}
+    read = {"root": str(data.root), "image_size": look.size, "read": "once, into memory" if held else "each time"}
+    own = data.spec.name == "folder" and data.root is not None and not data.packed
+    return read | ({"left_out": len(folder.left_out(data.root))} if own else {})
 
 
 def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
@@ -190,6 +194,8 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
         if "root" in data:
             size, read = data["image_size"], data["read"]
             console.print(Text(f"  images of {size}x{size} pixels, read {read}, from {data['root']}"), soft_wrap=True)
+        if data.get("left_out"):
+            console.print(f"  {data['left_out']} files there are taken for no images: `ltbench data verify` names them")
         if "overlap" in data:
             console.print(f"  {overlap_line(data['overlap'])}")
 

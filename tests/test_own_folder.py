@@ -193,6 +193,24 @@ def test_links_to_folders_are_followed_and_none_in_a_circle(home):
     assert "train/class00/more/000.png" in data.train.place.paths
 
 
+def test_what_is_left_out_is_told(home, capsys):
+    train = home / "pets" / "train"
+    hidden = train / "class00" / ".ipynb_checkpoints"
+    hidden.mkdir()
+    shutil.copy(train / "class00" / "000.png", hidden / "000-checkpoint.png")
+    shutil.copy(train / "class00" / "000.png", train / "stray.png")
+    (train / "class01" / "photo.heic").write_bytes(b"")
+    words = (suite_of(home), "--data", home)
+    shown = calls.ltbench(capsys, "data", "show", *words)
+    assert "2 files there are taken for no images" in shown.out and opened(home).counts == COUNTS
+    assert json.loads(calls.ltbench(capsys, "data", "show", *words, "--format", "json").out)[0]["left_out"] == 2
+    verified = calls.ltbench(capsys, "data", "verify", *words)
+    assert verified.code == 0 and "remark: left out: end in none of .jpg" in verified.out
+    assert "train/class01/photo.heic\n" in verified.out and "train/stray.png\n" in verified.out
+    as_lists(home / "pets")
+    assert "left out" not in calls.ltbench(capsys, "data", "verify", *words).out
+
+
 def test_a_folder_that_cannot_be_read_is_named(home, monkeypatch):
     (home / "pets" / "train" / "class00" / "more").mkdir()
     scandir = os.scandir

@@ -236,6 +236,17 @@ def test_the_chosen_columns_in_the_order_asked_for(five):
     assert text(load(five), 80, options).splitlines()[1].split() == ["method", "few", "top-1"]
 
 
+def test_a_column_in_which_no_row_says_more_is_shown_when_asked_for(tmp_path):
+    made = [make("ce"), make("bbn")]
+    board = load(write(tmp_path, [row([r]) for r in made], made))
+    assert not {"score", "macs_used", "reported"} & {c.key for c in columns.chosen_columns((), board.rows)}
+    (score,) = columns.chosen_columns(("score",), board.rows)
+    assert score.text(board.rows[0]) == columns.chosen_columns(("top1",))[0].text(board.rows[0]) == "50.0"
+    routed = [make("ce"), make("ride_ea", macs=2e8, macs_used=1e8)]
+    board = load(write(tmp_path / "routed", [row([r]) for r in routed], routed))
+    assert "macs_used" in {c.key for c in columns.chosen_columns((), board.rows)}
+
+
 def test_other_groups(five):
     board = load(five, Options(groups=(50, 50)))
     found = by_label(board)["ce"]

@@ -24,6 +24,7 @@ from .spec import expanded
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 COLUMNS = ("path", "label", "split")
 PARTS = ("train", "test")
+CSV, LISTS, TREE = "data.csv", "train.txt and test.txt", "train/ and test/"
 WAYS = (
     "root/train/<class>/*.jpg and root/test/<class>/*.jpg, or root/train.txt and root/test.txt of lines 'path label', "
     "or root/data.csv with the columns path,label,split"
@@ -63,22 +64,26 @@ def _size(path: str) -> int:
         return -1
 
 
+def _way(place: Path) -> str | None:
+    """In which of the three ways the images are named: lists and a CSV may name images that lie in train/ and test/."""
+    ways = {
+        CSV: (place / CSV).is_file(),
+        LISTS: any((place / f"{part}.txt").is_file() for part in PARTS),
+        TREE: any((place / part).is_dir() for part in PARTS),
+    }
+    if ways[CSV] and ways[LISTS]:
+        raise LtbenchError(f"{place}: holds data.csv and train.txt or test.txt; which of them counts?")
+    return next((name for name, there in ways.items() if there), None)
+
+
 def _rows(place: Path) -> tuple[Rows, dict[str, Path]]:
     """(the images of each part, where each part is written down)."""
-    ways = {
-        "data.csv": (place / "data.csv").is_file(),
-        "train.txt and test.txt": any((place / f"{part}.txt").is_file() for part in PARTS),
-        "train/ and test/": any((place / part).is_dir() for part in PARTS),
-    }
-    # lists and a CSV may name images that lie in train/ and test/
-    way = next((name for name, there in ways.items() if there), None)
+    way = _way(place)
     if way is None:
         raise LtbenchError(f"{place}: no images are named here; it must hold {WAYS}")
-    if ways["data.csv"] and ways["train.txt and test.txt"]:
-        raise LtbenchError(f"{place}: holds data.csv and train.txt or test.txt; which of them counts?")
-    if way == "data.csv":
-        return _csv(place / "data.csv"), dict.fromkeys(PARTS, place / "data.csv")
-    suffix, read = (".txt", _list) if way.startswith("train.txt") else ("", _tree)
+    if way == CSV:
+        return _csv(place / CSV), dict.fromkeys(PARTS, place / CSV)
+    suffix, read = (".txt", _list) if way == LISTS else ("", _tree)
     where = {part: place / f"{part}{suffix}" for part in PARTS}
     for part, path in where.items():
         if not path.exists():
@@ -93,14 +98,34 @@ def _tree(folder: Path) -> Iterator[tuple[str, str]]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        images = sorted(_images(entry.path, above))
+        images = sorted(filter(_is_image, _files(entry.path, above)))
         if not images:
             raise LtbenchError(f"{entry.path}: a class without images (images end in {', '.join(SUFFIXES)})")
         yield from ((os.path.relpath(image, root).replace(os.sep, "/"), entry.name) for image in images)
 
 
-def _images(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """The images in a folder and in those below it, links to folders being followed. Raises OSError.
+def left_out(root: Path) -> list[str]:
+    """The files below root/train and root/test that are no images by their ending, or lie in no class's folder.
+
+    Hidden ones aside; none where lists or a CSV name the images.
+    """
+    if _way(root) != TREE:
+        return []
+    found = []
+    for part in PARTS:
+        for file in _files(str(root / part), (_mark(root),)):
+            path = os.path.relpath(file, root).replace(os.sep, "/")
+            if not _is_image(file) or path.count("/") == 1:
+                found.append(path)
+    return sorted(found)
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES)
+
+
+def _files(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """The files in a folder and in those below it, links to folders being followed; none hidden. Raises OSError.
 
     above: the marks of the folders that hold it; a link back to one of them is passed over.
     """
@@ -110,9 +135,11 @@ def _images(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     with os.scandir(folder) as entries:
         inside = list(entries)
     for entry in inside:
+        if entry.name.startswith("."):
+            continue
         if entry.is_dir():
-            yield from _images(entry.path, (*above, mark))
-        elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
+            yield from _files(entry.path, (*above, mark))
+        else:
             yield entry.path
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from ..errors import LtbenchError
 from . import folder, lists, pack
 from .catalogue import FACTS, Facts, Layout, folders
-from .damage import Begin, DataFinding, DataReport, Lists, Need, check, of_list, silent, summary
+from .damage import FIRST, Begin, DataFinding, DataReport, Lists, Need, check, of_list, silent, summary
 from .lists import Listing
 from .spec import DataSpec
 
@@ -117,6 +117,9 @@ def _own(spec: DataSpec, data: Path, report: DataReport) -> dict[str, Listing]:
     for part, rows in found.items():
         report.parts[part] = summary(rows)
         report.findings += of_list(part, rows, len(loaded.classes), None)
+    if out := folder.left_out(report.root):
+        said = f"end in none of {', '.join(folder.SUFFIXES)}, or lie in no class's folder"
+        report.findings.append(DataFinding("left out", said, damage=False, count=len(out), first=tuple(out[:FIRST])))
     return {part: _first(rows, spec.classes or len(loaded.classes)) for part, rows in found.items()}
 
 
