@@ -93,7 +93,8 @@ _LATEX = {
 def latex(text: str) -> str:
     """Text for LaTeX in any engine and encoding; a letter beyond ASCII stands as its number."""
     text = "".join(_LATEX.get(c, c if c.isascii() else f"{{[}}U+{ord(c):04X}{{]}}") for c in plain(text))
-    return re.sub(r"([-'?!])(?=[-'`])", r"\1{}", text)  # no ligatures
+    text = re.sub(r"([-'?!])(?=[-'`])", r"\1{}", text)  # no ligatures
+    return re.sub(r"(?<![\w-])(?<!-\{\})-(?=\d)", "$-$", text)  # a minus, not a hyphen
 
 
 def booktabs(cells: Sequence[Sequence[str]], titles: Sequence[str], align: Sequence[str]) -> str:

@@ -139,3 +139,11 @@ def test_the_columns_of_csv_are_the_same_whatever_has_run(tmp_path):
         board = load(write(tmp_path / name, rows, records))
         headers.add(render(board, "csv").splitlines()[0])
     assert len(headers) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("-0.6±0.3", r"$-$0.6$\pm$0.3"), ("[-1.6, +0.3]", "{[}$-$1.6, +0.3{]}"), ("ride-2", "ride-2"), ("--1", "-{}-1")],
+)
+def test_latex_has_a_minus_before_a_number_and_a_hyphen_in_a_name(text, written):
+    assert writers.latex(text) == written
