@@ -176,8 +176,9 @@ def _reading(data: Dataset, look: Look) -> dict[str, Any]:
 
     held = data.held_in_memory(look)
     read = {"root": str(data.root), "image_size": look.size, "read": "once, into memory" if held else "each time"}
-    own = data.spec.name == "folder" and data.root is not None and not data.packed
-    return read | ({"left_out": len(folder.left_out(data.root))} if own else {})
+    if data.spec.name != "folder" or data.root is None or data.packed:
+        return read
+    return read | {"left_out": len(folder.left_out(data.root))}
 
 
 def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cores import cores
 from .data_commands import DataOption, SetOption, SuiteArgument
 from .errors import LtbenchError
 from .reading import FormatOption, OnlyOption, PluginOption, RunsOption, console, let_reader_go, load_plugins, one_of
@@ -166,7 +167,7 @@ def _default_jobs(device: str) -> int:
 
     if device != "cpu":
         return torch.cuda.device_count() if device == "cuda" else 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _write_plan(plan: Plan, settings: Settings) -> None:

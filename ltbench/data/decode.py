@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..cores import cores
 from ..errors import told
 
 Tell = Callable[[int], None]  # hears how many more images are done
@@ -86,7 +87,7 @@ def decode(
     tell(len(whole))
     bad: list[Bad] = []
     todo = [path for path in files if path not in whole]
-    with warnings.catch_warnings(), ThreadPoolExecutor(_cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
         warnings.simplefilter("ignore")  # of odd metadata; the pixels are what counts
         for first in range(0, len(todo), _AT_ONCE):
             some, new = todo[first : first + _AT_ONCE], []
@@ -127,10 +128,6 @@ def _open(root: Path, path: str) -> bytes | Bad:
     except Exception as error:  # a codec may raise anything on bytes that are not its own
         return Bad("truncated image" if isinstance(error, OSError) else "damaged image", path, told(error))
     return hashlib.sha256(content).digest()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _key(path: str, stamp: Stamp) -> bytes:

@@ -6,7 +6,6 @@ so neither the number of workers nor where a resumed run begins has a say in the
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..cores import cores
 from ..errors import LtbenchError, told
 from ..longtail import class_counts
 from ..method import Batch, Clock, Stream
@@ -249,5 +249,4 @@ def _said(error: Exception) -> str:
 
 def suitable_workers(images: int) -> int:
     """How many processes read a set of so many images, unless --workers says so: none for a small one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if images < SMALL else min(MOST_WORKERS, cores)
+    return 0 if images < SMALL else min(MOST_WORKERS, cores())
