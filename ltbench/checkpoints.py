@@ -68,8 +68,7 @@ def _load_one(path: Path, key: str) -> tuple[Progress, dict[str, Tensor]]:
         if path.name != name(state["step"]):
             raise DamagedError("it bears the name of another step")
         tensors = load_file(path / TENSORS)
-        sums = {name.removeprefix("sums."): value for name, value in tensors.items() if name.startswith("sums.")}
-        return Progress(sums=sums, **state), tensors
+        return Progress(sums=part(tensors, "sums"), **state), tensors
     except _UNREADABLE as error:
         raise DamagedError(f"{type(error).__name__}: {error}") from None
 
@@ -150,7 +149,7 @@ def forget_final(folder: Path) -> None:
 def load_final(folder: Path, key: str, name: str) -> dict[str, Tensor] | None:
     """The tensors of name.safetensors of that finished run; None where they are absent, damaged or another run's."""
     try:
-        manifest.verify(folder, key, only=f"{name}.safetensors")
+        manifest.verify(folder, key, [f"{name}.safetensors"])
         return load_file(folder / f"{name}.safetensors")
     except (DamagedError, *_UNREADABLE):
         return None

@@ -210,7 +210,7 @@ def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
         yield Finding(PARTIAL, path, f"stopped at step {whole[0]}")
 
 
-def _fault(folder: Path, names: Iterable[str] = ()) -> str:
+def _fault(folder: Path, names: Iterable[str] | None = None) -> str:
     """In what way a folder contradicts its manifest, or what of these names that lacks; "" where neither."""
     try:
         manifest.verify(folder, names=names)

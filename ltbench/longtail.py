@@ -1,6 +1,5 @@
 """What follows from the class counts alone. counts: [C] training images per class."""
 
-import torch
 from torch import Tensor
 
 
@@ -51,8 +50,3 @@ def tail_temperatures(counts: Tensor, spread: float = 0.05) -> Tensor:
     counts = counts.double()
     heat = spread * len(counts) * counts / counts.sum() + 1 - spread
     return (heat / heat.max()).float()
-
-
-def class_counts(labels: Tensor, classes: int) -> Tensor:
-    """[C] how often each class stands in labels [N]."""
-    return torch.bincount(labels, minlength=classes)

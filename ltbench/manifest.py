@@ -25,23 +25,23 @@ def write(folder: Path, key: str, names: Iterable[str]) -> None:
     write_atomically(folder / MANIFEST, json.dumps({"key": key, "sha256": hashes}))
 
 
-def verify(folder: Path, key: str | None = None, names: Iterable[str] = (), only: str | None = None) -> None:
-    """Compare a folder's files, or only one, with their manifest.
+def verify(folder: Path, key: str | None = None, names: Iterable[str] | None = None) -> None:
+    """Compare these files of a folder with its manifest; all that it names where none are given.
 
-    Raises DamagedError where one differs, the manifest is of another key, or lacks one of these names.
+    Raises DamagedError where one differs, or the manifest is of another key or lacks one.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if key not in (None, manifest["key"]):
             raise DamagedError("its manifest is another run's")
         hashes = dict(manifest["sha256"])
-        for name in [only] if only else [*hashes]:
+        for name in hashes if names is None else names:
             if not _FILE.fullmatch(name):  # no path out of the folder
                 raise DamagedError("its manifest names strange files")
+            if name not in hashes:
+                raise DamagedError("its manifest lacks files")
             if _sha256(folder / name) != hashes[name]:
                 raise DamagedError(f"{name} contradicts its sha256")
-        if not set(names) <= set(hashes):
-            raise DamagedError("its manifest lacks files")
     except UNREADABLE as error:
         raise DamagedError(f"{type(error).__name__}: {error}") from None
 

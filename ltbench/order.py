@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from . import state
@@ -12,10 +13,11 @@ from .state import Settings
 
 def by_urgency(todo: Sequence[RunSpec]) -> list[RunSpec]:
     """Seed after seed, and within one what the longest chain of epochs waits for first; parents before children."""
-    chain: dict[str, int] = {}
+    chain: Counter[str] = Counter()  # key -> epochs from here to the end of the longest chain
     for spec in reversed(todo):  # children stand behind their parents
-        waiting = [chain[child.key] for child in todo if spec.key in {p.key for p in child.parents.values()}]
-        chain[spec.key] = spec.recipe.epochs + max(waiting, default=0)
+        chain[spec.key] += spec.recipe.epochs
+        for parent in spec.parents.values():
+            chain[parent.key] = max(chain[parent.key], chain[spec.key])
     # members of an ensemble have seeds of 1000 and more: they belong to the seed that asks for them
     return sorted(todo, key=lambda spec: (spec.ref.seed % 1000, -chain[spec.key]))
 

@@ -130,35 +130,6 @@ def _binomial(k: int, n: int) -> tuple[float, float]:
     return below, at
 
 
-def behind(ours: Sequence[Record], theirs: Sequence[Record]) -> bool | None:
-    """Whether ours are worse, p < LEVEL in the test on the hits of these pairs of runs, where counts settle that.
-
-    Between no more images on which two runs disagree than the counts per class must have, and as many as they can have:
-    the most gives an upper limit of the variance, the runs' own differences a lower one. None where the images must
-    tell.
-    """
-    pairs = list(zip(ours, theirs, strict=True))
-    if not all(a.predictions and b.predictions and a.total == b.total == ours[0].total for a, b in pairs):
-        return None
-    seeds, images = len(pairs), sum(ours[0].total)
-    if images < 2:
-        return None
-    by_seed = [sum(a.right) - sum(b.right) for a, b in pairs]
-    if sum(by_seed) >= 0:
-        return False
-    most = sum(min(x + y, 2 * n - x - y) for a, b in pairs for x, y, n in zip(a.right, b.right, a.total, strict=True))
-    if seeds == 1:
-        gap = -by_seed[0]
-        return True if mcnemar((most + gap) // 2, (most - gap) // 2) < LEVEL else None
-    mean = sum(by_seed) / (seeds * images)
-    ms_seed = (math.fsum(n * n for n in by_seed) / images - seeds * images * mean**2) / (seeds - 1)
-    ms_image = (most - seeds * images * mean**2) / (images - 1)
-    least, largest = (math.sqrt(max(ms, 0.0) / (seeds * images)) for ms in (ms_seed, ms_seed + ms_image))
-    if abs(mean) <= student.quantile(MOST, 1 - LEVEL) * least:
-        return False
-    return True if largest > 0 and student.p_value(mean / largest, min(seeds - 1, MOST)) < LEVEL else None
-
-
 class Comparer:
     """Tests rows against one another; each record's predictions are decoded once.
 
@@ -192,12 +163,7 @@ class Comparer:
     def behind(
         self, ours: Mapping[int, Record], theirs: Mapping[int, Record], scores: Mapping[str, float | None]
     ) -> bool | None:
-        """Whether difference() is below 0 with p < LEVEL, by the counts alone where they settle it; None: no test."""
-        shared = sorted(set(ours) & set(theirs))
-        if shared and self.class_weights is not None and len(set(self.class_weights)) == 1:
-            sure = behind([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
-            if sure is not None:
-                return sure
+        """Whether difference() is below 0 with p < LEVEL; None: no test."""
         found = self.difference(ours, theirs, scores)
         return None if found is None or found.p is None else found.mean < 0 and found.p < LEVEL
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Interval, Le
@@ -123,11 +123,15 @@ class Recipe:
 
         So a field that is added to the class above changes neither keys nor records of runs that do not use it.
         """
-        return _without_later(ADAPTER.dump_python(self, mode="json"))
+        plain = ADAPTER.dump_python(self, mode="json")
+        return {name: plain[name] for name in self._kept()}
+
+    def _kept(self) -> list[str]:
+        return [name for name in _DEFAULTS if name in _ALWAYS or getattr(self, name) != _DEFAULTS[name]]
 
     def hash(self) -> str:
         """Hex digest of all fields but the name: recipes of one hash train alike."""
-        kept = {key: value for key, value in _without_later(asdict(self)).items() if key != "name"}
+        kept = {name: getattr(self, name) for name in self._kept() if name != "name"}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -143,13 +147,3 @@ _ALWAYS = (
     "epochs", "name", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "steps",
     "gamma", "warmup", "augment", "precision",
 )  # the fields of the first records  # fmt: skip
-
-
-def _without_later(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's values without fields that came after the first records and are at their default."""
-    later = {name: default for name, default in _DEFAULTS.items() if name not in _ALWAYS}
-    return {key: value for key, value in values.items() if key not in later or _tupled(value) != later[key]}
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -21,13 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..cores import cores
 from ..errors import LtbenchError, told
-from ..longtail import class_counts
 from ..method import Batch, Clock, Stream
 from . import transforms
 from .decode import rgb
 from .memory import Images
 from .seeds import seed_of
-from .streams import Norm, Share, held_out, order, steps_of
+from .streams import Data, Norm, Share, order
 from .transforms import Look, Transform
 
 if TYPE_CHECKING:
@@ -65,18 +64,13 @@ class Place:
     norm: Norm
 
 
-class Files:
+class Files(Data):
     """Labelled images in files. label: [N] int64; workers: processes that read them, None for as many as suit."""
 
     def __init__(self, place: Place, label: Tensor, classes: int, workers: int | None = None) -> None:
-        self.place, self.label, self.classes = place, label, classes
-        self.size = place.look.size
-        self.counts = class_counts(label, classes).float()
+        super().__init__(label, classes, place.norm)
+        self.place, self.size = place, place.look.size
         self.workers = suitable_workers(len(label)) if workers is None else workers
-        self._scale, self._offset = place.norm.scaling(label.device)
-
-    def __len__(self) -> int:
-        return len(self.label)
 
     def to(self, device: torch.device, workers: int | None = None) -> Files:
         """These images on that device, once they are read."""
@@ -86,10 +80,6 @@ class Files:
         """These images, looked at otherwise."""
         place = Place(self.place.root, self.place.paths, look, self.place.norm)
         return Files(place, self.label, self.classes, self.workers)
-
-    def once(self, batch_size: int = 128) -> Iterator[Batch]:
-        """Each image once, in order, as at test. Raises LtbenchError naming the file that cannot be read."""
-        return self.batches(torch.arange(len(self)).split(batch_size))
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
         """A batch of each of these rows, as at test."""
@@ -114,19 +104,10 @@ class Files:
         reading = Reading(self.place, torch.cat(wanted).numpy(), parts, transforms.at_test(self.place.look))
         return zip(reading.items(0, self.workers, self.label.device), wanted, strict=True)
 
-    def split(self, share: float = 0.1) -> tuple[Files, Files]:
-        """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
-        held = held_out(self.label, self.classes, share)
-        return self.subset(~held), self.subset(held)
-
     def subset(self, chosen: Tensor) -> Files:
         """The images that a mask [N] chooses."""
         place = Place(self.place.root, self.place.paths[chosen.numpy()], self.place.look, self.place.norm)
         return Files(place, self.label[chosen.to(self.label.device)], self.classes, self.workers)
-
-    def steps(self, recipe: Recipe) -> int:
-        """Steps an epoch; the last one may be short."""
-        return steps_of(len(self), recipe)
 
     def epoch(
         self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()
@@ -138,10 +119,6 @@ class Files:
         """The images of a draw, which the workers have augmented. Nothing here waits for the device."""
         image = draw.image[0] if len(draw.image) == 1 else draw.image
         return Batch(self.normalise(image), draw.label, draw.label)
-
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """[..., 3, H, W] fp32, of mean 0 and deviation 1, from uint8."""
-        return pixels.float().mul_(self._scale).add_(self._offset)
 
     def _on_device(self, pixels: Tensor) -> Tensor:
         """[V, B, 3, H, W] on the device, from [V, B, H, W, 3]."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from ..longtail import class_counts
 from ..method import Batch, Clock, Stream
 from . import augment
-from .streams import Norm, Share, held_out, order, steps_of
+from .streams import Data, Norm, Share, order
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -34,32 +33,19 @@ class Draw(NamedTuple):
         return Draw(self.rows[first:last], self.turn[:, first:last], self.shift[:, first:last])
 
 
-class Images:
+class Images(Data):
     """Labelled images on one device. image: [N, H, W, 3] uint8, square; label: [N] int64."""
 
     def __init__(self, image: Tensor, label: Tensor, classes: int, norm: Norm) -> None:
-        self.image, self.label, self.classes, self.norm = image, label, classes, norm
-        self.size = image.shape[1]
-        self.counts = class_counts(label, classes).float()
+        super().__init__(label, classes, norm)
+        self.image, self.size = image, image.shape[1]
         self._padded: Tensor | None = None
         self._table: Tensor | None = None
         self._rotated = False
-        self._scale, self._offset = norm.scaling(image.device)
-
-    def __len__(self) -> int:
-        return len(self.label)
 
     def to(self, device: torch.device, workers: int | None = None) -> Images:
         """These images on that device. No workers are needed."""
         return Images(self.image.to(device), self.label.to(device), self.classes, self.norm)
-
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """[..., 3, H, W] fp32, of mean 0 and deviation 1, from uint8."""
-        return pixels.float().mul_(self._scale).add_(self._offset)
-
-    def once(self, batch_size: int = 128) -> Iterator[Batch]:
-        """Each image once, in order, as at test: upright and uncropped."""
-        return self.batches(torch.arange(len(self)).split(batch_size))
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
         """A batch of each of these rows, as at test."""
@@ -80,11 +66,6 @@ class Images:
         image = self.normalise(views[0] if len(views) == 1 else torch.stack(views))
         label = self.label[draw.rows]
         return Batch(image, label, label)
-
-    def split(self, share: float = 0.1) -> tuple[Images, Images]:
-        """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
-        held = held_out(self.label, self.classes, share)
-        return self.subset(~held), self.subset(held)
 
     def subset(self, chosen: Tensor) -> Images:
         """The images that a mask [N] chooses."""
@@ -109,10 +90,6 @@ class Images:
         """Have the table that such an augmentation needs."""
         if "rotate15" in words and not self._rotated:
             self._rotated, self._table = True, None
-
-    def steps(self, recipe: Recipe) -> int:
-        """Steps an epoch; the last one may be short."""
-        return steps_of(len(self), recipe)
 
     def epoch(self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()) -> Epoch:
         """What that stream, the method's number-th, draws in t's epoch."""

@@ -72,36 +72,55 @@ class Draws(Protocol):
         """What this process's part of the batch of step k of the epoch is made of, on the data's device."""
 
 
-class Data(Protocol):
-    """Labelled images, wherever they lie."""
+class Data:
+    """Labelled images, wherever they lie. label: [N] int64, on the device that batches are made on."""
 
-    label: Tensor  # [N] int64
-    counts: Tensor  # [C] images per class
-    classes: int
     size: int  # pixels a side
 
-    def __len__(self) -> int: ...
+    def __init__(self, label: Tensor, classes: int, norm: Norm) -> None:
+        self.label, self.classes, self.norm = label, classes, norm
+        self.counts = torch.bincount(label, minlength=classes).float()  # [C]
+        self._scale, self._offset = norm.scaling(label.device)
 
-    def to(self, device: torch.device, workers: int | None = None) -> Self:
-        """These images on that device; workers: processes that read files, None for as many as suit."""
+    def __len__(self) -> int:
+        return len(self.label)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """A batch of each of these rows, as at test."""
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """[..., 3, H, W] fp32, of mean 0 and deviation 1, from uint8."""
+        return pixels.float().mul_(self._scale).add_(self._offset)
 
     def once(self, batch_size: int = 128) -> Iterator[Batch]:
-        """Each image once, in order, as at test."""
+        """Each image once, in order, as at test: upright and uncropped."""
+        return self.batches(torch.arange(len(self)).split(batch_size))
 
     def split(self, share: float = 0.1) -> tuple[Self, Self]:
-        """(fit, held): see held_out()."""
+        """(fit, held): of each class its last `share`, rounded up, is held out; a class of one image stays in fit."""
+        held = held_out(self.label, self.classes, share)
+        return self.subset(~held), self.subset(held)
 
     def steps(self, recipe: Recipe) -> int:
         """Steps an epoch; the last one may be short."""
+        return math.ceil(len(self) / recipe.batch_size)
+
+    def to(self, device: torch.device, workers: int | None = None) -> Self:
+        """These images on that device; workers: processes that read files, None for as many as suit."""
+        raise NotImplementedError
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
+        """A batch of each of these rows, as at test."""
+        raise NotImplementedError
+
+    def subset(self, chosen: Tensor) -> Self:
+        """The images that a mask [N] chooses."""
+        raise NotImplementedError
 
     def epoch(self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()) -> Draws:
         """What that stream, the method's number-th, draws in t's epoch."""
+        raise NotImplementedError
 
     def augmented(self, draw: Any) -> Batch:
         """The images of what epoch() draws, each view augmented. Nothing here waits for the device."""
+        raise NotImplementedError
 
 
 def order(data: Data, stream: Stream, t: Clock, seed: int, number: int) -> Tensor:
@@ -113,11 +132,6 @@ def order(data: Data, stream: Stream, t: Clock, seed: int, number: int) -> Tenso
     # a class without images can be drawn by none of its images: its odds fall to the others
     odds = stream.class_odds(counts.clamp(min=1), t) / counts.clamp(min=1)
     return torch.multinomial(odds[data.label.cpu()], len(data), replacement=True, generator=random)
-
-
-def steps_of(images: int, recipe: Recipe) -> int:
-    """Steps an epoch; the last one may be short."""
-    return math.ceil(images / recipe.batch_size)
 
 
 def held_out(label: Tensor, classes: int, share: float) -> Tensor:
