@@ -115,14 +115,15 @@ def of_runs(counted: Table, of: Of) -> np.ndarray:
 def over(figures: np.ndarray, classes: Sequence[int]) -> Spread | None:
     """What of_runs() gave, as the mean over those of these classes that err; None without one.
 
-    The interval is the jackknife's over runs, with Student's quantile.
+    The interval is the jackknife's over runs, with Student's quantile; None where but for one run no class errs.
     """
     value, *rest = (_mean(line[list(classes)]) for line in figures)
     if value is None:
         return None
-    if not rest:
+    without = np.array([mean for mean in rest if mean is not None])
+    if not rest or len(without) < len(rest):
         return Spread(value, None)
-    runs, without = len(rest), np.array([mean or 0.0 for mean in rest])
+    runs = len(without)
     error = math.sqrt((runs - 1) / runs * ((without - without.mean()) ** 2).sum())
     half = student.quantile(runs - 1) * error
     return Spread(value, (value - half, value + half))

@@ -184,7 +184,7 @@ class Record(_Part):
             raise ValueError("a number of images or parameters is no count")
         if min(self.macs, self.macs_used) < 0:
             raise ValueError("a number of multiply-adds is below 0")
-        if self.data.groups[0] < self.data.groups[1]:
+        if self.data.groups[0] + 1 < self.data.groups[1]:  # few = many + 1 leaves no class between
             raise ValueError(f"the limits of the groups, {self.data.groups}, are in the wrong order")
         if bins and not len(bins.count) == len(bins.right) == len(bins.confidence):
             raise ValueError("the bins of the calibration differ in number")

@@ -128,12 +128,11 @@ def load_plugin(given: str) -> None:
     """
     _load_builtins()
     path, name = Path(given), _module_name(given)
-    if name in sys.modules:
-        return
     before = len(_METHODS)
     try:
         if path.suffix == ".py":
-            _load_file(path, name)
+            if name not in sys.modules:
+                _load_file(path, name)
         else:
             importlib.import_module(name)
     except LtbenchError as error:
@@ -145,7 +144,8 @@ def load_plugin(given: str) -> None:
     except Exception as error:
         line = _line_in(error, name, path)
         raise LtbenchError(f"--plugin {given}{line}: {type(error).__name__}: {error}") from error
-    if len(_METHODS) == before:
+    there = any(f"{cls.__module__}.".startswith(f"{name}.") for cls in _METHODS.values())  # loaded before
+    if len(_METHODS) == before and not there:
         raise LtbenchError(f'--plugin {given} registers no method: put @register("name") over its class')
 
 
@@ -154,7 +154,8 @@ def _module_name(given: str) -> str:
     path = Path(given)
     if path.suffix != ".py":
         return given
-    return f"{PLUGIN}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    stem = re.sub(r"\W", "_", path.stem)  # a dot would make it a module of a package
+    return f"{PLUGIN}{stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
 
 
 def _load_file(path: Path, name: str) -> None:

@@ -130,7 +130,7 @@ def _shifted(record: Record, shift: Sequence[float]) -> float | None:
 
 def is_resampled(data: str) -> bool:
     """Whether a row's data label stands for several draws of the training set: its n counts draws, not seeds alone."""
-    return re.search(r"[( ]draws=\d+\)$", data) is not None
+    return re.search(r"(?:\(|, )draws=\d+[,)]", data) is not None
 
 
 @lru_cache(maxsize=256)  # the records of a suite have their counts in common

@@ -86,6 +86,11 @@ def test_two_runs_tell_no_interval_and_no_error_tells_nothing():
     assert confusion.over(confusion.of_runs(sparse(wrong), confusion.confusers), [1]) is None
 
 
+def test_what_errs_in_one_run_alone_has_no_interval():
+    once = np.array([[[1, 1], [0, 2]], [[2, 0], [0, 2]], [[2, 0], [0, 2]]])
+    assert confusion.over(confusion.of_runs(sparse(once), confusion.confusers), [0, 1]) == confusion.Spread(1.0, None)
+
+
 @given(arrays.arrays(np.int32, (6, 6), elements=st.sampled_from([0, 0, 1, 2, 7])))
 def test_all_classes_at_once_are_each_class_by_itself(table):
     shares, numbers, alike = (
@@ -113,5 +118,6 @@ def test_all_figures_stay_in_their_range(counted):
         found = confusion.over(confusion.of_runs(sparse(counted), of), range(5))
         if found is not None:
             assert 0 <= found.value <= most + 1e-9
-            assert found.interval is not None
-            assert found.interval[0] <= found.value <= found.interval[1]
+            erring = [set(np.flatnonzero((run - np.diag(np.diag(run))).any(1))) for run in counted]
+            assert (found.interval is None) == any(not set().union(*erring[:i], *erring[i + 1 :]) for i in range(4))
+            assert found.interval is None or found.interval[0] <= found.value <= found.interval[1]

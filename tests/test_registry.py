@@ -248,6 +248,8 @@ def test_a_module_that_registers_nothing_is_told_but_one_that_was_loaded_before_
     monkeypatch.syspath_prepend(tmp_path)
     for given in ("toy_two", "toy_two", "toy_two.own"):
         load_plugin(given)
+    with pytest.raises(LtbenchError, match=r"^--plugin json registers no method"):  # though it is loaded
+        load_plugin("json")
     with pytest.raises(LtbenchError, match=r"^--plugin toy_idle registers no method: put @register\(\"name\"\) over"):
         load_plugin("toy_idle")
 

@@ -18,6 +18,7 @@ from ltbench import (
     plan_listing,
     planfile,
     record,
+    runs,
     suite,
     tables,
 )
@@ -112,6 +113,8 @@ def test_a_spec_of_draws_stands_for_one_spec_each():
     assert DataSpec("cifar100_lt").each() == (DataSpec("cifar100_lt"),)
     assert DataSpec("cifar100_lt").label == "cifar100_lt(imbalance=100)"
     assert is_resampled(spec.label) and not is_resampled(spec.each()[0].label)
+    assert is_resampled(DataSpec("cifar100_lt", draws=3, classes=20).label), "whatever stands behind it"
+    assert not is_resampled("folder(birds draws=3)"), "it is a name"
     with pytest.raises(ValueError, match="several training sets"):
         open_dataset(spec, None)
 
@@ -203,6 +206,16 @@ def test_data_show_and_plan_tell_the_overlap(tmp_path, glyph_cache, capsys):
 
 
 # Run, table, pack
+
+
+def test_draws_without_a_medium_group_have_records(tmp_path, glyph_cache):
+    path = tmp_path / "tiny.yaml"
+    data = "name: glyphs_lt, imbalance: 50, profile: step, head: 50, draws: 2}"
+    text = WITHOUT_SEEDS.replace("METHODS", "ce").replace("name: glyphs_lt, imbalance: 3, head: 9}", data)
+    path.write_text(text)
+    for spec in plan.make(suite.read(str(path)), glyph_cache).runs.values():
+        many, few = spec.groups
+        assert few == many + 1 and runs.describe(spec).data.groups == (many, few)
 
 
 def test_a_run_on_each_draw_is_recorded_and_n_counts_draws(few_test_images, tmp_path, glyph_cache):

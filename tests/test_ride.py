@@ -377,3 +377,6 @@ def test_routers_are_trained_as_published_whatever_the_recipe_of_the_experts():
     ours = get("ride_ea").recipe(base, {})
     assert (ours.epochs, ours.batch_size, ours.lr, ours.weight_decay) == (5, 512, 0.01, 5e-4)
     assert (ours.clip, ours.ema, ours.min_lr) == (None, None, 0.0)
+    # 512 images, in at least as many parts as the experts' batches are cut into
+    cut = [get("ride_ea").recipe(Recipe(200, batch_size=120, accumulate=n), {}).accumulate for n in (1, 2, 3, 5, 8)]
+    assert cut == [1, 2, 4, 8, 8]

@@ -54,6 +54,11 @@ def test_a_helper_beside_a_plugin_is_found_and_hashed_and_so_are_the_helpers_hel
     assert sources.plugin_hash(mine) != before
 
 
+def test_a_dot_in_a_plugins_name_hides_no_helper(tmp_path):
+    (tmp_path / "own_helper_e.py").write_text("")
+    assert "own_helper_e.py" in names(load(tmp_path / "own.v2.py", "mine", "import own_helper_e"))
+
+
 def test_an_import_within_a_function_counts_before_it_has_run(tmp_path):
     (tmp_path / "own_helper_d.py").write_text("")
     mine = load(tmp_path / "own.py", "mine", "def late():\n    import own_helper_d\n    import not_there.at_all\n")
