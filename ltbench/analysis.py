@@ -211,7 +211,7 @@ class _Block:
             whole = [one for one in logits if one is not None and np.isfinite(one).all()]
             said = np.stack([p for record in chosen if (p := predicted(record)) is not None])
             given = whole if len(whole) == len(chosen) else None
-            self._cache[key] = decompose(said, chosen[0].total, given, self.groups["many"])
+            self._cache[key] = decompose(said, chosen[0].total, self.groups, given)
         return self._cache[key]
 
     def _row(self, row: Row) -> AnalysedRow:
@@ -235,8 +235,8 @@ class _Block:
         said = np.stack([p for run in runs if (p := predicted(self.runs[row.label][run])) is not None]).astype(int)
         counted = confusion.tables(said, self.first.total)
         negatives = self._hard_negatives(counted)
-        for name, classes in self.groups.items():
-            out["groups"][name] = self._group(made, classes, negatives)
+        for name in self.groups:
+            out["groups"][name] = self._group(made, name, negatives)
         group_of = {c: name for name in GROUPS for c in self.groups[name]}
         out["classes"] = [
             {
@@ -271,20 +271,19 @@ class _Block:
             "like_many": confusion.of_runs(counted, like) if len(many) > 1 else None,
         }
 
-    def _group(
-        self, made: Decomposition, classes: Sequence[int], negatives: Mapping[str, np.ndarray | None]
-    ) -> GroupFigures:
+    def _group(self, made: Decomposition, group: str, negatives: Mapping[str, np.ndarray | None]) -> GroupFigures:
         from . import confusion
 
-        wrong, taken = made.over(classes, "error"), made.over(classes, "to_many")
+        wrong, taken = made.groups.get((group, "error")), made.groups.get((group, "to_many"))
         share: tuple[float, Any] | None = None
         if wrong and taken and wrong[0] > 0:
             share = taken[0] / wrong[0], taken[1] / wrong[1].clip(1e-9)
         spread = {
-            name: None if figures is None else confusion.over(figures, classes) for name, figures in negatives.items()
+            name: None if figures is None else confusion.over(figures, self.groups[group])
+            for name, figures in negatives.items()
         }
         return {
-            "figures": {q: _estimate(made.over(classes, q), made.runs) for q in QUANTITIES},
+            "figures": {q: _estimate(made.groups.get((group, q)), made.runs) for q in QUANTITIES},
             "to_many": _estimate(share, made.runs),
             "top_confusers": _spread(spread["top_confusers"], 100),
             "confusers": _spread(spread["confusers"], 1),
@@ -318,8 +317,11 @@ class _Block:
             return None
         ours, theirs = self._decomposed(a, shared), self._decomposed(b, shared)
         groups = {
-            name: {q: _difference(ours.over(classes, q), theirs.over(classes, q), len(shared)) for q in QUANTITIES}
-            for name, classes in self.groups.items()
+            name: {
+                q: _difference(ours.groups.get((name, q)), theirs.groups.get((name, q)), len(shared))
+                for q in QUANTITIES
+            }
+            for name in self.groups
         }
         return {"a": a, "b": b, "what": what, "runs": shared, "groups": groups}
 

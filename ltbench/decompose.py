@@ -92,31 +92,24 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 class Decomposition:
     """Of all classes: figures as means over a class's test images, 0 for a class without any; fractions.
 
-    values: quantity -> [C]; total: [C] test images; replicates: quantity -> [3, B, C], of the bootstrap over runs and
-    images, over runs alone, over images alone.
+    values: quantity -> [C]; groups: (group, quantity) -> (the mean over all test images of the group's classes, its
+    replicates [3, B] in the bootstrap over runs and images, over runs alone, over images alone); absent without any.
     """
 
     runs: int
-    total: np.ndarray
     values: Mapping[str, np.ndarray]
-    replicates: Mapping[str, np.ndarray]
-
-    def over(self, classes: Sequence[int], name: str) -> tuple[float, np.ndarray] | None:
-        """(a quantity over all test images of these classes, its replicates [3, B]); None where it is not defined."""
-        chosen = list(classes)
-        images = self.total[chosen].sum()
-        if name not in self.values or not images:
-            return None
-        weights = self.total[chosen] / images
-        return float(self.values[name][chosen] @ weights), self.replicates[name][..., chosen] @ weights
+    groups: Mapping[tuple[str, str], tuple[float, np.ndarray]]
 
 
 def decompose(
-    predicted: np.ndarray, total: Sequence[int], logits: Sequence[np.ndarray] | None = None, many: Sequence[int] = ()
+    predicted: np.ndarray,
+    total: Sequence[int],
+    groups: Mapping[str, Sequence[int]],
+    logits: Sequence[np.ndarray] | None = None,
 ) -> Decomposition:
     """Of predicted classes [R, images] in class order; BRIER only with the logits [images, C] of each run.
 
-    Of one run only the error is known. `to_many` is the share of images that are wrong and taken for a class of `many`.
+    Of one run only the error is known. `to_many` is the share of images that are wrong and taken for a class of many.
     The bootstrap draws runs and the images of each class with replacement, each on its own as they are crossed, from a
     fixed seed: two methods of equally many runs get the same draws, so that their difference is paired. What is drawn
     is a run's share in a figure, its jackknife pseudo-value: a majority of runs drawn twice is not that of all runs.
@@ -125,9 +118,11 @@ def decompose(
     random = np.random.default_rng(SEED)
     drawn = random.multinomial(runs, [1 / runs] * runs, size=RESAMPLES).T / runs  # [R, B]
     ends = np.cumsum(total)
-    is_many = np.isin(np.arange(classes), list(many))
     values: dict[str, np.ndarray] = {}
-    replicates: dict[str, np.ndarray] = {}
+    found: dict[tuple[str, str], tuple[float, np.ndarray]] = {}
+    in_group = {group: np.isin(np.arange(classes), list(members)) for group, members in groups.items()}  # [C] each
+    is_many = in_group.get("many", np.zeros(classes, dtype=bool))
+    all_images = {group: int(np.asarray(total)[member].sum()) for group, member in in_group.items()}
     for label, (end, images) in enumerate(zip(ends, total, strict=True)):
         if not images:
             continue
@@ -136,11 +131,11 @@ def decompose(
         weights = _drawn_images(random, images)
         for name, (value, shares) in _of_class(predicted[:, part], label, chances, is_many).items():
             values.setdefault(name, np.zeros(classes))[label] = value.mean()
-            kept = replicates.setdefault(name, np.zeros((3, RESAMPLES, classes)))
-            kept[0, :, label] = ((shares @ drawn) * weights).sum(0)
-            kept[1, :, label] = shares.mean(0) @ drawn
-            kept[2, :, label] = shares.mean(1) @ weights
-    return Decomposition(runs, np.asarray(total), values, replicates)
+            drawings = np.stack([((shares @ drawn) * weights).sum(0), shares.mean(0) @ drawn, shares.mean(1) @ weights])
+            for group in (group for group, member in in_group.items() if member[label]):
+                share, (mean, so_far) = images / all_images[group], found.get((group, name), (0.0, 0.0))
+                found[group, name] = mean + share * float(value.mean()), so_far + share * drawings
+    return Decomposition(runs, values, found)
 
 
 def _drawn_images(random: np.random.Generator, images: int) -> np.ndarray:

@@ -160,22 +160,24 @@ def test_all_shapes_and_absent_classes(total, runs, seed, with_logits):
     images, classes = sum(total), len(total)
     predicted = random.integers(0, classes, (runs, images)).astype("u2")
     logits = [random.normal(size=(images, classes)).astype("f2") for _ in range(runs)] if with_logits else None
-    found = decompose(predicted, total, logits, [0])
+    absent = [c for c in range(classes) if not total[c]]
+    found = decompose(predicted, total, {"all": range(classes), "many": [0], "absent": absent}, logits)
     label = np.repeat(np.arange(classes), total)
-    everything, absent = range(classes), [c for c in range(classes) if not total[c]]
+    assert not any(group == "absent" or (group == "many" and not total[0]) for group, _ in found.groups)
     if not images:
-        assert found.over(everything, "error") is None
+        assert not found.groups
         return
-    assert found.over(absent, "error") is None
-    assert (found.over(everything, "brier") is not None) == with_logits
     names = (*VOTES, *PAIRS, *(BRIER if with_logits else ()))
-    value = {name: found.over(everything, name)[0] for name in names}
-    moved = {name: found.over(everything, name)[1] for name in names}
+    assert {name for group, name in found.groups if group == "all"} == {*names, "to_many"}
+    value = {name: found.groups["all", name][0] for name in names}
+    moved = {name: found.groups["all", name][1] for name in names}
+    if total[0]:
+        assert found.groups["many", "error"][0] == pytest.approx((predicted != 0)[:, label == 0].mean())
     assert value["error"] == pytest.approx((predicted != label).mean())
     assert value["bias"] + value["net_variance"] == pytest.approx(value["error"], abs=1e-12)
     assert value["kw_bias"] + value["kw_variance"] == pytest.approx(value["error"], abs=1e-12)
     wrong = (predicted != label) & (predicted == 0)
-    assert found.over(everything, "to_many")[0] == pytest.approx(wrong.mean())
+    assert found.groups["all", "to_many"][0] == pytest.approx(wrong.mean())
     np.testing.assert_allclose(moved["bias"] + moved["net_variance"], moved["error"], atol=1e-6)
     np.testing.assert_allclose(moved["kw_bias"] + moved["kw_variance"], moved["error"], atol=1e-12)
     if with_logits:
@@ -185,9 +187,9 @@ def test_all_shapes_and_absent_classes(total, runs, seed, with_logits):
 
 
 def test_of_one_run_only_the_error_is_known():
-    found = decompose(np.array([[0, 1, 1]]), [2, 1], [np.zeros((3, 2))])
-    assert found.over([0, 1], "error")[0] == pytest.approx(1 / 3)
-    assert all(found.over([0, 1], name) is None for name in ("bias", "variance", "kw_bias", "brier"))
+    found = decompose(np.array([[0, 1, 1]]), [2, 1], {"all": [0, 1]}, [np.zeros((3, 2))])
+    assert found.groups["all", "error"][0] == pytest.approx(1 / 3)
+    assert {name for _, name in found.groups} == {"error", "to_many"}
     assert interval(0.5, np.zeros((3, 10)), 1) is None
 
 
@@ -199,9 +201,9 @@ def test_two_runs_have_no_interval_and_a_certain_figure_one_of_no_width():
 def test_the_same_predictions_give_the_same_bytes_and_paired_differences_cancel():
     random = np.random.default_rng(1)
     predicted = random.integers(0, 3, (5, 60))
-    one, two = (decompose(predicted, [20, 20, 20]) for _ in range(2))
+    one, two = (decompose(predicted, [20, 20, 20], {"all": [0, 1, 2]}) for _ in range(2))
     for name in (*VOTES, *PAIRS):
-        assert np.array_equal(one.replicates[name], two.replicates[name])
+        assert np.array_equal(one.groups["all", name][1], two.groups["all", name][1])
 
 
 # Simulated classifiers whose bias and variance are known
@@ -238,9 +240,9 @@ def test_a_simulated_classifier_is_recovered_within_its_interval(runs):
     want, covered, mean = truth(), dict.fromkeys(truth(), 0), dict.fromkeys(truth(), 0.0)
     times = 60
     for seed in range(times):
-        found = decompose(simulated(np.random.default_rng(seed), runs), [IMAGES] * CLASSES)
+        found = decompose(simulated(np.random.default_rng(seed), runs), [IMAGES] * CLASSES, {"all": range(CLASSES)})
         for name, value in want.items():
-            point, replicates = found.over(range(CLASSES), name)
+            point, replicates = found.groups["all", name]
             low, high = interval(point, replicates, runs)
             covered[name] += low <= value <= high
             mean[name] += point / times
@@ -295,5 +297,5 @@ def test_replicates_over_runs_and_over_images_are_told_apart():
     few = np.random.default_rng(0).integers(0, 2, 40)
     alike, each = np.tile(few, (4, 1)), np.repeat([[0], [1], [0], [1]], 40, axis=1)
     for predicted_, still, moved in ((alike, 1, 2), (each, 2, 1)):
-        _, replicates = decompose(predicted_, [40, 0]).over([0], "error")
+        _, replicates = decompose(predicted_, [40, 0], {"few": [0]}).groups["few", "error"]
         assert replicates[still].std() < 1e-12 < replicates[moved].std()
