@@ -130,20 +130,19 @@ def _comparison(plan: PlanFile, ours: Row, theirs: Row, runs: Mapping[str, Recor
     a, b = ([runs[row.keys[str(seed)]] for seed in seeds] for row in (ours, theirs))
     first = a[0]
     groups = group_classes(first.data.counts, first.data.groups)
-    gaps = bootstrap(a, b, {"top1": range(len(first.total)), **groups})
-    tests = [(s, (paired.hits(x), paired.hits(y))) for s, x, y in zip(seeds, a, b, strict=True)]
+    if len({run.total for run in (*a, *b)}) != 1:
+        raise LtbenchError("compare: some records are of other test images than the others")
+    right_a, right_b = _hits(a), _hits(b)
+    gaps = bootstrap(right_a, right_b, first.total, {"top1": range(len(first.total)), **groups})
     classes = _classes(a, b, groups)
     asked = {int(seed) for row in (ours, theirs) for seed in row.keys}
-    difference = paired.Comparer([1.0] * len(first.total)).difference(
-        dict(zip(seeds, a, strict=True)), dict(zip(seeds, b, strict=True)), _top1([*a, *b])
-    )
     ranked = sorted(classes, key=lambda c: (-c["difference"], c["number"]))
     return {
         "suite": plan.suite, "data": ours.data, "backbone": ours.backbone, "recipe": ours.recipe, "a": ours.label,
         "b": theirs.label, "seeds": list(seeds), "lacking": sorted(asked - set(seeds)),
         "top1": gaps["top1"], "many": gaps["many"], "medium": gaps["medium"], "few": gaps["few"],
-        "p": difference.p if difference else None,
-        "mcnemar": [_mcnemar(seed, *pair) for seed, pair in tests],
+        "p": paired.difference(right_a, right_b).p if sum(first.total) > 1 else None,
+        "mcnemar": [_mcnemar(*one) for one in zip(seeds, right_a, right_b, strict=True)],
         "classes_better": sum(c["difference"] > 0 for c in classes),
         "classes_equal": sum(c["difference"] == 0 for c in classes),
         "classes_worse": sum(c["difference"] < 0 for c in classes),
@@ -152,12 +151,17 @@ def _comparison(plan: PlanFile, ours: Row, theirs: Row, runs: Mapping[str, Recor
     }  # fmt: skip
 
 
-def _top1(runs: Sequence[Record]) -> dict[str, float | None]:
-    return {r.key: 100 * sum(r.right) / sum(r.total) if sum(r.total) else None for r in runs}
+def _hits(runs: Sequence[Record]) -> np.ndarray:
+    """[S, M] whether each run predicts each test image right, class after class. Raises LtbenchError without."""
+    import numpy as np
+
+    found = [hits for run in runs if (hits := paired.hits(run)) is not None]
+    if len(found) != len(runs):
+        raise LtbenchError("compare: some record has no predictions, which this is made of")
+    return np.stack(found)
 
 
-def _mcnemar(seed: int, a: np.ndarray | None, b: np.ndarray | None) -> McNemar:
-    assert a is not None and b is not None, "class_gaps() has refused it"
+def _mcnemar(seed: int, a: np.ndarray, b: np.ndarray) -> McNemar:
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     exact, mid = paired.mcnemar_exact(only_a, only_b), paired.mcnemar(only_a, only_b)
     return {"seed": seed, "only_a": only_a, "only_b": only_b, "p_exact": exact, "p_mid": mid}
@@ -184,21 +188,25 @@ def _classes(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Sequ
 # The bootstrap
 
 
-def bootstrap(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Sequence[int]]) -> dict[str, Gap]:
+def bootstrap(
+    a: np.ndarray, b: np.ndarray, total: Sequence[int], groups: Mapping[str, Sequence[int]]
+) -> dict[str, Gap]:
     """The gaps in groups of classes, with bootstrap intervals over seeds and test images.
 
-    a, b: runs of the same seeds. Seeds and the images of each class are drawn with replacement, each on its own as they
-    are crossed; an image is drawn for all seeds and both rows at once. With one seed these are percentiles over images.
-    With several, such draws count the chance of a single answer three times (Owen 2007) and do not know how few seeds
-    there are, so their spread is scaled to the variance and the Student's quantile of paired.crossed_variance(). The
-    random seed is fixed: the same records give the same interval, and b against a is drawn as a against b.
+    a, b: [S, M] whether runs of the same seeds predict each test image right, class after class; total: [C]. Seeds and
+    the images of each class are drawn with replacement, each on its own as they are crossed; an image is drawn for all
+    seeds and both rows at once. With one seed these are percentiles over images. With several, such draws count the
+    chance of a single answer three times (Owen 2007) and do not know how few seeds there are, so their spread is scaled
+    to the variance and the Student's quantile of paired.crossed_variance(). The random seed is fixed: the same records
+    give the same interval, and b against a is drawn as a against b.
     """
     import numpy as np
 
-    if _standing(a) < _standing(b):
-        return {name: _turned(gap) for name, gap in bootstrap(b, a, groups).items()}
+    gaps = np.split(a.astype("f4") - b, np.cumsum(total)[:-1], axis=1)
+    ahead_by = [gap.sum(1).tolist() for gap in gaps]  # a seed, in each class
+    if (sum(map(sum, ahead_by)), ahead_by) < (0, [[0] * len(a)] * len(gaps)):  # behind, or even and first behind
+        return {name: _turned(gap) for name, gap in bootstrap(b, a, total, groups).items()}
     random = np.random.default_rng(SEED)
-    gaps = class_gaps(a, b)
     seeds = random.multinomial(len(a), [1 / len(a)] * len(a), size=RESAMPLES)  # [R, S]
     ahead = {name: np.zeros(RESAMPLES) for name in groups}  # [R] images of the group by which A is, a seed
     for c, gap in enumerate(gaps):
@@ -209,11 +217,6 @@ def bootstrap(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Seq
             for name in (name for name, classes in groups.items() if c in classes):
                 ahead[name] += ((drawn @ kinds.T) * seeds).sum(1) / len(a)
     return {name: _gap([gaps[c] for c in classes], ahead[name]) for name, classes in groups.items()}
-
-
-def _standing(runs: Sequence[Record]) -> tuple[int, list[str]]:
-    """Which of two rows is drawn as the first: the one ahead, and of equal ones that of the later keys."""
-    return sum(sum(run.right) for run in runs), [run.key for run in runs]
 
 
 def _turned(gap: Gap) -> Gap:
@@ -237,20 +240,6 @@ def _gap(gaps: Sequence[np.ndarray], ahead: np.ndarray) -> Gap:
         spread *= student.quantile(freedom) / NORMAL * math.sqrt(variance) / spread.std()
     low, high = 100 * (mean + np.percentile(spread, [2.5, 97.5]))
     return {"difference": 100 * mean, "low": float(low), "high": float(high)}
-
-
-def class_gaps(a: Sequence[Record], b: Sequence[Record]) -> list[np.ndarray]:
-    """For each class [S, its test images]: 1 where only A is right, -1 where only B is, 0 else.
-
-    Raises LtbenchError where a run has no predictions, or the test sets differ.
-    """
-    import numpy as np
-
-    hits = [(paired.hits(x), paired.hits(y)) for x, y in zip(a, b, strict=True)]
-    if any(x is None or y is None for x, y in hits) or len({run.total for run in (*a, *b)}) != 1:
-        raise LtbenchError("compare: some record has no predictions of the same test images, which this is made of")
-    gaps = np.stack([x.astype("f4") - y for x, y in hits if x is not None and y is not None])
-    return np.split(gaps, np.cumsum(a[0].total)[:-1], axis=1)
 
 
 # Text

@@ -120,7 +120,9 @@ by_rarity = Stream(lambda counts, t: counts.max() / counts)
 class TrainingData(Protocol):
     """The training images as `Method.begin` may see them; the test set cannot be reached from here."""
 
-    counts: Tensor  # [C]
+    @property
+    def counts(self) -> Tensor:
+        """[C] images of each class."""
 
     def once(self, batch_size: int = 128) -> Iterator[Batch]:
         """Each image once, in a fixed order, prepared as at test."""
@@ -139,7 +141,7 @@ class Method(nn.Module):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
-        self.register_buffer("counts", problem.counts.float())
+        self.register_buffer("counts", problem.counts.float().clone())  # its own, whatever writes into it
         # plain dicts are no modules: a parent is never saved, counted, broadcast or optimised
         self.parents: dict[str, Method] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,12 @@ def method(
             return backbones.build(net, image_size)
 
     with _untouched(), _NoDraws():
-        return cls(Problem(torch.tensor(counts), image_size, backbone), **options)
+        return cls(_problem(counts, image_size, backbone), **options)
+
+
+def _problem(counts: Sequence[int], image_size: int, backbone: Callable[[], Backbone]) -> Problem:
+    """As a run has it."""
+    return Problem(torch.tensor(counts, dtype=torch.float32), image_size, backbone)
 
 
 def check_method(
@@ -112,9 +117,7 @@ def check_method(
     except Exception:  # somebody's own may compute with weights, which have no memory here: it is built indeed
         plain = replace(net, weights="", origin="")
         with _untouched():
-            built = cls(
-                Problem(torch.tensor(counts), image_size, lambda: backbones.build(plain, image_size)), **options
-            )
+            built = cls(_problem(counts, image_size, lambda: backbones.build(plain, image_size)), **options)
     if not trains:
         return
     try:

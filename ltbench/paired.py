@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import student
 from .record import Record, raw_predictions
+from .student import ROUNDING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,7 @@ def _over_images(one_more: np.ndarray, weights: np.ndarray | None) -> Difference
 def crossed(values: np.ndarray) -> Difference:
     """Of differences [S, M] of S > 1 seeds and M > 1 images: the mean, and Hillis' test of its being 0."""
     mean, variance, freedom = crossed_variance(values)
-    if variance <= 1e-18:
+    if variance < ROUNDING**2:
         return Difference(100 * mean, _without_spread(mean))
     return Difference(100 * mean, student.p_value(mean / math.sqrt(variance), freedom))
 
@@ -96,14 +97,14 @@ def over_seeds(differences: Sequence[float]) -> float | None:
         return None
     mean = math.fsum(differences) / n
     variance = math.fsum((value - mean) ** 2 for value in differences) / (n - 1)
-    if variance == 0:
+    if variance < ROUNDING**2:
         return _without_spread(mean)
     return student.p_value(mean / math.sqrt(variance / n), min(n - 1, MOST))
 
 
 def _without_spread(mean: float) -> float | None:
     """The p-value where all differences are equal: chance, as of two seeds on a grid of whole images, is no proof."""
-    return 1.0 if abs(mean) < 1e-12 else None
+    return 1.0 if abs(mean) < ROUNDING else None
 
 
 def mcnemar(better: int, worse: int) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import student
 from .errors import LtbenchError, unknown
 from .record import Calibration, Record, raw_predictions
+from .student import ROUNDING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,7 +174,8 @@ def ece(bins: Calibration | None) -> float | None:
 def summary(values: Sequence[float | None]) -> dict[str, float | None]:
     """Mean, sample standard deviation, and Student's 95 % half-width; None where they are not defined.
 
-    Values that are all equal, as whole images over two seeds may be, show no spread and so give no half-width.
+    Values that are all equal, as whole images over two seeds may be, show no spread and so give no half-width; equal up
+    to ROUNDING, as 33 - 31 and 22 - 20 of 1240 in per cent are.
     """
     known = [value for value in values if value is not None]
     n = len(known)
@@ -183,6 +185,7 @@ def summary(values: Sequence[float | None]) -> dict[str, float | None]:
     if n == 1:
         return {"mean": mean, "sd": None, "ci95": None}
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1))
+    sd = 0.0 if sd < ROUNDING else sd
     return {"mean": mean, "sd": sd, "ci95": student.quantile(n - 1) * sd / math.sqrt(n) if sd else None}
 
 

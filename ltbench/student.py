@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+ROUNDING = 1e-9  # a spread below this, in per cent or shares, is the arithmetic's: one image is far above it
+
 
 def within(t: float, freedom: int) -> float:
     """The probability that |T| is at most |t|. Raises ValueError for freedom below 1."""

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from ltbench.methods.ce import CE
 
 from ltbench import Prediction, checkpoints, contract, decompose, live, machine, record, registry, rescore, runs, state
 from ltbench.errors import LtbenchError
+from ltbench.method import Stream
 from ltbench.trainer import Interrupted
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
@@ -53,6 +55,35 @@ def test_a_parent_is_left_as_it_was_and_shared(tmp_path, glyph_cache):
     theirs = checkpoints.load_final(where.folder(ce), ce.key, "weights")
     shared = [name for name in theirs if name.startswith("backbone.")]
     assert shared and all(torch.equal(theirs[name], mine[f"base.{name}"]) for name in shared), "buffers included"
+
+
+class Overwriting(CE):
+    """Writes into all the counts of classes that it is given, as moving averages of a whole state dict do."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        problem.counts.mul_(0.9)
+
+    def begin(self, parents, data):
+        self.counts.mul_(0.5)
+        data.counts.mul_(0.5)
+
+    def streams(self):
+        return (Stream(lambda counts, t: counts.mul_(0).add_(1)),)
+
+
+def test_a_method_that_overwrites_its_counts_moves_no_run_behind_it(tmp_path, glyph_cache, own_registry):
+    registry.register("overwriting")(Overwriting)
+    weights = []
+    for name, methods in (("alone", "balanced_softmax"), ("behind", "overwriting, balanced_softmax")):
+        folder = tmp_path / name
+        folder.mkdir()
+        made = tiny.make(folder, glyph_cache, methods, *SMALL)
+        where = tiny.settings(folder, glyph_cache)
+        assert {r.status for r in tiny.carry_out(made, where).values()} == {"complete"}
+        (spec,) = (s for s in made.runs.values() if s.label == "balanced_softmax")
+        weights.append(checkpoints.load_final(where.folder(spec), spec.key, "weights"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, glyph_cache):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltbench import paired
 from ltbench.record import Calibration, Data, Record
 from ltbench.scores import accuracy, class_shift, class_weights, ece, figures, gain, group_classes, summary
 from ltbench.student import quantile
@@ -138,6 +139,17 @@ def test_a_method_gains_nothing_over_itself():
 def test_equal_values_show_no_spread_and_no_interval():
     """On a grid of whole images two seeds are equal now and then: +2.0±0.0 would claim certainty."""
     assert summary([12.0, 12.0]) == {"mean": 12, "sd": 0, "ci95": None}
+
+
+@FEW
+@given(st.integers(2, 50_000), st.integers(-3, 3), st.lists(st.integers(0, 10**6), min_size=2, max_size=5))
+def test_equally_many_images_more_in_each_seed_are_equal_gains_whatever_the_arithmetic_rounds_to(images, more, right):
+    theirs = {seed: 100 * (n % images) / images for seed, n in enumerate(right)}
+    ours = {seed: 100 * (n % images + more) / images for seed, n in enumerate(right)}
+    found = gain(ours, theirs)
+    assert found["mean"] == pytest.approx(100 * more / images, abs=1e-9) and found["ci95"] is None
+    p = paired.over_seeds([ours[seed] - theirs[seed] for seed in ours])
+    assert p == (None if more else 1.0)
 
 
 def test_classes_of_equally_many_images_are_ranked_by_their_label():

@@ -79,11 +79,16 @@ class Data:
 
     def __init__(self, label: Tensor, classes: int, norm: Norm) -> None:
         self.label, self.classes, self.norm = label, classes, norm
-        self.counts = torch.bincount(label, minlength=classes).float()  # [C]
+        self._counts = torch.bincount(label, minlength=classes).float()
         self._scale, self._offset = norm.scaling(label.device)
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def counts(self) -> Tensor:
+        """[C] images of each class: a copy, since data are shared by runs and a method may write into what it gets."""
+        return self._counts.clone()
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """[..., 3, H, W] fp32, of mean 0 and deviation 1, from uint8."""
