@@ -26,13 +26,14 @@ def told(error: BaseException) -> str:
 def near(name: str, allowed: Iterable[str]) -> str:
     """Return "did you mean 'experts'?" for the allowed name closest to `name`, or "" when none is close.
 
-    Upper and lower case count as the same letter, so 'LR' finds 'lr'; of labels, 'ride' finds 'ride(experts=1)'.
-    Raises nothing.
+    Upper and lower case count as the same letter, so 'LR' finds 'lr'; of labels, 'ride' and 'rid' find the first of
+    that method, 'ride(experts=1)'. Raises nothing.
     """
     spelled = {candidate.lower(): candidate for candidate in allowed}
-    labels = [candidate for candidate in spelled if candidate.startswith(f"{name.lower()}(")]
-    found = labels or difflib.get_close_matches(name.lower(), spelled, n=1)
-    return f"did you mean {spelled[found[0]]!r}?" if found else ""
+    methods = {label.partition("(")[0]: label for label in reversed(spelled)}
+    close = [name.lower()] if name.lower() in methods else difflib.get_close_matches(name.lower(), spelled, n=1)
+    close = close or difflib.get_close_matches(name.lower(), methods, n=1)
+    return f"did you mean {spelled[close[0] if close[0] in spelled else methods[close[0]]]!r}?" if close else ""
 
 
 def explain(error: ValidationError, allowed: Iterable[str]) -> list[tuple[tuple[str | int, ...], str]]:

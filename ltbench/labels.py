@@ -62,7 +62,9 @@ def among(text: str, there: Container[str]) -> str:
 
 
 def grammar(text: str) -> Any:
-    """A label in the suite's grammar: name, or {name: {option: value}}."""
+    """A label in the suite's grammar: name, or {name: {option: value}}; one that is written so is taken as it is."""
+    if re.match(r"\{?\s*[A-Za-z_]\w*:\s", text):
+        return strict_yaml.parse_value(text if text.startswith("{") else f"{{{text}}}")
     match = re.fullmatch(r"([A-Za-z_]\w*)(?:\((.*)\))?", text, re.DOTALL)
     if not match:
         raise LtbenchError(f"{text!r} is no label: write it as ride(experts=3) or crt(base=ldam_drw)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from . import record as records
 from .errors import LtbenchError, unknown
 from .record import Record
 from .schema import TableRow
-from .scores import figures
+from .scores import FIGURES, figures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,8 +121,15 @@ def _line(row: TableRow) -> dict[str, Any]:
         if not isinstance(inner, dict) or key == "fingerprints":
             flat[key] = inner
             continue
-        for part, number in inner.items():
-            flat[key if part in ("mean", "top1") else f"{key}_{part}"] = number
+        for part, value in inner.items():
+            none = value is None and part in (
+                "mean",
+                "sd",
+                "ci95",
+                "top1",
+                "tau",
+            )  # else a frame's column is no numbers
+            flat[key if part in ("mean", "top1") else f"{key}_{part}"] = math.nan if none else value
     return flat
 
 
@@ -129,7 +137,7 @@ def _run(record: Record) -> dict[str, Any]:
     scored = figures(record) if record.status == "complete" else {}
     return {
         "status": record.status, "reason": record.reason,
-        **{name: scored.get(name) for name in ("top1", "many", "medium", "few", "ece")},
+        **{name: math.nan if scored.get(name) is None else scored[name] for name in FIGURES[:-1]},
         "params": record.parameters, "macs": record.macs, "macs_used": record.macs_used,
         "method": record.method, **{name: record.recipe.get(name) for name in ("epochs", "lr", "precision")},
         "seconds": record.volatile.seconds, "started": record.volatile.started,

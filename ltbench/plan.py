@@ -197,16 +197,13 @@ def _refuse_twin_blocks(plan: Plan, one: int, other: int, row: Row) -> None:
 
 def _canonical_label(text: str, rows: Sequence[Row]) -> str:
     """The label of the row that a text names. Raises LtbenchError where there is none."""
-    if any(row.label == text for row in rows):
-        return text
-    try:
-        ref = labels.parse(text)
-        label = labels.label(ref.method, ref.options)
-    except LtbenchError as error:
-        raise LtbenchError(f"{text!r}: {error}") from None
-    if all(row.label != label for row in rows):
-        raise LtbenchError(unknown("row", text, dict.fromkeys(row.label for row in rows)))
-    return label
+    there = dict.fromkeys(row.label for row in rows)
+    label = labels.among(text, there)
+    if label in there:
+        return label
+    if not text.isidentifier():
+        labels.parse(text)  # which may say what is wrong in it
+    raise LtbenchError(unknown("row", text, there))
 
 
 def _baseline(suite: Suite, rows: Sequence[Row]) -> str:

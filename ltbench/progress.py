@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,8 @@ class Screen:
 
     def __init__(self, todo: Sequence[RunSpec], runs: Mapping[str, RunSpec], console: Console) -> None:
         self.runs, self.console = runs, console
+        self.nets = len({spec.net.label for spec in todo})
+        self.sets = len({replace(spec.data, draw=None) for spec in todo})  # the seed tells the draw
         self.waiting = {spec.key for spec in todo}
         self.total, self.ended, self.failed = len(todo), 0, 0
         self.now: dict[str, Event] = {}
@@ -64,7 +67,8 @@ class Screen:
 
     def _name(self, key: str) -> str:
         spec = self.runs[key]
-        return f"{spec.label} s{spec.ref.seed}"
+        block = [spec.data.label] * (self.sets > 1) + [spec.net.label] * (self.nets > 1)
+        return " ".join([spec.label, f"s{spec.ref.seed}", *(["on", ", ".join(block)] if block else [])])
 
     def _picture(self) -> Group:
         table = Table(box=None, padding=(0, 1), expand=True)

@@ -240,9 +240,8 @@ def _backbone(document: strict_yaml.Document, path: KeyPath, value: Any, faults:
         faults.append(f"{document.where(path)}: a backbone is a name, or one name with its options, got {name!r}")
         return None
     if name not in backbones.NAMES and not name.startswith(backbones.TIMM):
-        faults.append(
-            f"{document.where(path)}: {unknown('backbone', name, backbones.SUMMARIES)}; one of timm's is timm/{name}"
-        )
+        said = unknown("backbone", name, backbones.SUMMARIES)
+        faults.append(f"{document.where(path)}: {said}; one of timm's is written timm/NAME")
         return None
     below = (*path, name) if isinstance(value, dict) else path
     if not isinstance(options, dict):

@@ -35,6 +35,7 @@ def test_options_are_those_of_the_table(five):
     results = ltbench.load(five)
     frame = results.leaderboard(baseline="ride(experts=3)", groups=(50, 50))
     assert frame["gain"][0] == pytest.approx(-15) and frame["medium"].isna().all()
+    assert frame["medium"].dtype == float, "numbers, though there are none"
     assert results.rows() == table(five).rows
     with pytest.raises(LtbenchError, match="unknown option 'baselin'; did you mean 'baseline'"):
         results.leaderboard(baselin="ce")

@@ -280,7 +280,19 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "csv column": (
         lambda r: (r / "data.csv").write_text("path,label\n"),
-        "data.csv:1: no column split; the",
+        "data.csv:1: no column split: the columns must be path,label,split, got path,label$",
+    ),
+    "csv in other letters": (
+        lambda r: (r / "data.csv").write_text("Path;Label;Split\n"),
+        "no column path, label, split: the columns must be path,label,split, got Path;Label;Split$",
+    ),
+    "path from the root of all": (
+        lambda r: (as_lists(r), (r / "test.txt").write_text(f"{r}/test/class00/000.png 0\n")),
+        "test.txt:1: path '/.*/test/class00/000.png': must be relative to ",
+    ),
+    "path with backslashes": (
+        lambda r: (as_lists(r), (r / "test.txt").write_text("test\\class00\\000.png 0\n")),
+        "test.txt:1: path .*: holds a backslash; folders are parted by /",
     ),
     "csv split": (
         lambda r: (r / "data.csv").write_text("path,label,split\na.png,x,val\n"),

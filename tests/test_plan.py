@@ -334,12 +334,18 @@ def test_a_marked_row_is_named_with_its_mark(tmp_path, glyph_cache):
     assert names(made.chosen(made.asked(["crt"], []))) == ["ce s0", "crt s0"]
 
 
+@pytest.mark.parametrize("text", ["crt: {base: ldam_drw}", "{crt: {base: ldam_drw}}", "crt(base=ldam_drw)"])
+def test_a_row_may_be_named_as_the_suite_file_has_it(tmp_path, glyph_cache, text):
+    made = tiny.make(tmp_path, glyph_cache, "ce, crt: {base: ldam_drw}", "baseline=ce")
+    assert names(made.chosen(made.asked([text], []))) == ["ldam_drw s0", "crt(base=ldam_drw) s0"]
+
+
 @pytest.mark.parametrize(
     ("only", "seeds", "message"),
     [
         (["bbn"], [], "unknown row 'bbn' (allowed: ce, ride(experts=2))"),
         (["ride"], [], "unknown row 'ride'; did you mean 'ride(experts=2)'? (allowed: ce, ride(experts=2))"),
-        (["rde"], [], "unknown method 'rde'; did you mean 'ride'?"),
+        (["rde"], [], "unknown row 'rde'; did you mean 'ride(experts=2)'? (allowed: ce, ride(experts=2))"),
         (["ride(expert=2)"], [], "unknown option of ride 'expert'; did you mean 'experts'?"),
         (["ride(experts=9)"], [], "must be less than or equal to 6, got 9"),
         (["ride(experts"], [], "'ride(experts' is no label: write it as"),

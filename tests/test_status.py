@@ -15,7 +15,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import checkpoints, jobs, progress, reading, record, runs
+from ltbench import checkpoints, jobs, plan, progress, reading, record, runs, suite
 from ltbench.events import Event
 from ltbench.leases import Leases
 from ltbench.signals import Signals
@@ -111,6 +111,26 @@ def test_the_systems_count_of_kills_is_read():
     lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     (line,) = [text for text in lines if text.startswith("oom_kill ")]
     assert jobs.oom_kills() >= int(line.split()[1]) >= 0
+
+
+# What is told of a run
+
+
+@pytest.mark.parametrize(
+    ("backbone", "data", "name"),
+    [
+        ("resnet8", "", "ce s0"),
+        ("[resnet8, resnet20]", "", "ce s0 on resnet8"),
+        ("resnet8", ", {name: glyphs_lt, imbalance: 2}]", "ce s0 on glyphs_lt(imbalance=3, head=9)"),
+    ],
+)
+def test_a_run_is_told_from_those_of_other_blocks(tmp_path, glyph_cache, backbone, data, name):
+    path = tiny.write(tmp_path, "ce")
+    text = path.read_text().replace("resnet8", backbone)
+    path.write_text(text.replace("data: {", "data: [{").replace("head: 9}", f"head: 9}}{data}") if data else text)
+    made = plan.make(suite.read(str(path)), glyph_cache)
+    screen = progress.Screen(list(made.runs.values()), made.runs, reading.console(stderr=True))
+    assert screen._name(next(iter(made.runs))) == name
 
 
 # Who looks on may go away

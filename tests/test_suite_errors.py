@@ -72,7 +72,7 @@ BROKEN = {
     "unknown data": (("glyphs_lt", "glyph_lt"), ["suite.yaml:1: data.name", "did you mean 'glyphs_lt'?"]),
     "unknown backbone": (
         ("resnet8", "resnet33"),
-        ["suite.yaml:2: backbone: unknown backbone 'resnet33'; did you mean", "one of timm's is timm/resnet33"],
+        ["suite.yaml:2: backbone: unknown backbone 'resnet33'; did you mean", "one of timm's is written timm/NAME"],
     ),
     "methods below the recipe": (
         ("recipe: {epochs: 1}\nmethods:", "recipe:\n  epochs: 1\n  methods:"),

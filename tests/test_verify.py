@@ -80,6 +80,12 @@ def test_a_file_named_twice_is_a_duplicate(data):
     assert found(data) == [("duplicate", True), ("wrong hash", True)]
 
 
+def test_a_file_under_two_labels_is_told(data):
+    change(data, "test", line(1, b"val/n0/val_0_0.png 1\n"))
+    said = [finding.said for finding in verify.verify(DataSpec("imagenet_lt"), data).findings]
+    assert any(text.endswith("names 1 file more than once, 1 of them under several labels") for text in said)
+
+
 def test_a_file_of_train_and_test_is_a_duplicate(data):
     change(data, "test", line(1, b"train/n0/train_0_0.png 0\n"))
     report = verify.verify(DataSpec("imagenet_lt"), data)

@@ -143,7 +143,13 @@ def of_list(part: str, listing: Listing, classes: int, facts: ListFacts | None) 
         yield DataFinding("empty class", said, count=len(empty), damage=part == "train" or facts is not None)
     twice = _twice(listing.paths)
     if twice:
+        labels: dict[str, set[int]] = {path: set() for path in twice}
+        for path, label in zip(listing.paths, listing.labels.tolist(), strict=True):
+            if path in labels:
+                labels[path].add(label)
+        apart = sum(len(each) > 1 for each in labels.values())
         said = f"{listing.path.name}: names {_files(len(twice))} more than once"
+        said += f", {apart} of them under several labels" if apart else ""
         yield DataFinding("duplicate", said, count=len(twice), first=tuple(twice[:FIRST]))
     if facts:
         yield from _against(facts, listing, counts)
