@@ -179,10 +179,9 @@ class _Block:
     def result(self, contrasts: bool = True) -> AnalysedBlock:
         """All figures."""
         row = self.rows[0]
-        total = len(self.groups["all"])
-        many = len(self.groups["many"])
+        many, total = len(self.groups["many"]), len(self.groups["all"])
         chance = {
-            name: 100 * (many - (name == "many")) / (total - 1) if self.groups[name] and total > 1 else None
+            name: 100 * (many - (name == "many")) / (total - 1) if many and total > 1 and self.groups[name] else None
             for name in GROUPS
         }
         return {
@@ -256,7 +255,7 @@ class _Block:
             return f"one {self._runs_are()[:-1]}: bias and variance need at least two"
         lacks = self.folder is not None and "brier" not in made.values
         missing = f"squared error n/a: not all runs have their logits under {self.folder}" if lacks else ""
-        few = f"two {self._runs_are()}: no intervals" if made.runs == 2 else ""
+        few = f"two {self._runs_are()}: no main prediction and no intervals" if made.runs == 2 else ""
         return "; ".join(filter(None, (few, missing)))
 
     def _hard_negatives(self, counted: Table) -> dict[str, np.ndarray | None]:
@@ -276,7 +275,7 @@ class _Block:
 
         wrong, taken = made.groups.get((group, "error")), made.groups.get((group, "to_many"))
         share: tuple[float, Any] | None = None
-        if wrong and taken and wrong[0] > 0:
+        if wrong and taken and wrong[0] > 0 and self.groups["many"]:
             share = taken[0] / wrong[0], taken[1] / wrong[1].clip(1e-9)
         spread = {
             name: None if figures is None else confusion.over(figures, self.groups[group])

@@ -109,10 +109,11 @@ def decompose(
 ) -> Decomposition:
     """Of predicted classes [R, images] in class order; BRIER only with the logits [images, C] of each run.
 
-    Of one run only the error is known. `to_many` is the share of images that are wrong and taken for a class of many.
-    The bootstrap draws runs and the images of each class with replacement, each on its own as they are crossed, from a
-    fixed seed: two methods of equally many runs get the same draws, so that their difference is paired. What is drawn
-    is a run's share in a figure, its jackknife pseudo-value: a majority of runs drawn twice is not that of all runs.
+    Of one run only the error is known; of two no main prediction, so of VOTES the error alone. `to_many` is the share
+    of images that are wrong and taken for a class of many. The bootstrap draws runs and the images of each class with
+    replacement, each on its own as they are crossed, from a fixed seed: two methods of equally many runs get the same
+    draws, so that their difference is paired. What is drawn is a run's share in a figure, its jackknife pseudo-value: a
+    majority of runs drawn twice is not that of all runs.
     """
     runs, classes = len(predicted), len(total)
     random = np.random.default_rng(SEED)
@@ -153,10 +154,11 @@ def _of_class(
     shares = {"error": wrong, "to_many": wrong * is_many[predicted].T}
     if len(predicted) == 1:
         return {name: (share.mean(1), share) for name, share in shares.items()}
-    point = {"to_many": shares["to_many"].mean(1)}
-    point |= by_votes(predicted, label) | by_pairs(predicted, label, len(is_many))
-    without = _votes(predicted, label, 1 - np.eye(len(predicted)))  # one run each
-    shares |= {name: _pseudo(point[name], without[name]) for name in VOTES[1:]}
+    point = {name: share.mean(1) for name, share in shares.items()} | by_pairs(predicted, label, len(is_many))
+    if len(predicted) > 2:  # two that differ tie, two that agree are the main prediction: bias would be the error
+        point |= by_votes(predicted, label)
+        without = _votes(predicted, label, 1 - np.eye(len(predicted)))  # one run each
+        shares |= {name: _pseudo(point[name], without[name]) for name in VOTES[1:]}
     shares["kw_variance"] = _of_pairs((predicted[:, None] != predicted[None]).transpose(2, 0, 1) / 2)
     shares["kw_bias"] = wrong - shares["kw_variance"]
     if chances is not None:

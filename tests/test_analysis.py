@@ -152,6 +152,28 @@ def test_one_draw_has_errors_and_a_reason_instead_of_bias_and_variance(tmp_path)
     assert notes[0] == "Per cent of test images. One draw."
 
 
+def test_two_draws_have_no_main_prediction(tmp_path):
+    """They tie where they differ: Domingos' bias would be the error, and his net variance 0, whatever the method."""
+    results = simulated.write(tmp_path, {"ce": simulated.METHODS["ce"]}, draws=2, with_logits=False)
+    (block,) = analyze(results, tmp_path).blocks
+    (row,) = block["rows"]
+    known = {name for name, one in row["groups"]["all"]["figures"].items() if one["value"] is not None}
+    assert known == {"error", "kw_bias", "kw_variance"}
+    assert row["reason"].startswith("two draws: no main prediction and no intervals")
+
+
+def test_without_a_class_of_many_no_error_is_said_to_go_to_one(tmp_path):
+    made = []
+    for draw in range(3):
+        run = simulated.make("ce", draw, simulated.logits(0, draw, 1.0))
+        made.append(run.model_copy(update={"data": run.data.model_copy(update={"groups": (10_000, 20)})}))
+    make_records.write(tmp_path, [make_records.row(made, data=simulated.NAME)], made)
+    (block,) = analyze(tmp_path, tmp_path).blocks
+    assert block["sizes"]["many"] == 0 and set(block["others_many"].values()) == {None}
+    assert {group["to_many"]["value"] for group in block["rows"][0]["groups"].values()} == {None}
+    assert block["rows"][0]["groups"]["all"]["figures"]["error"]["value"] > 0
+
+
 def test_without_logits_the_squared_error_is_not_known_and_it_says_so(tmp_path):
     results = simulated.write(tmp_path, draws=3)
     (block,) = analyze(results, tmp_path / "elsewhere").blocks
@@ -294,11 +316,11 @@ def test_the_figures_marks_stand_at_the_figures(block):
         assert found == pytest.approx([100 - value for value in want] if name == "error" else want)
 
 
-def test_one_draw_makes_no_figure_in_plot(tmp_path):
-    results = simulated.write(tmp_path, draws=1, with_logits=False)
+def test_two_draws_make_no_figure_in_plot(tmp_path):
+    results = simulated.write(tmp_path, draws=2, with_logits=False)
     (one,), _ = blocks.load(results, tmp_path)
     kind = next(kind for kind in figures.KINDS if kind.name == "bias_variance")
-    with pytest.raises(NothingError, match="two draws"):
+    with pytest.raises(NothingError, match="three draws"):
         kind.draw(one)
 
 

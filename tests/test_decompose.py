@@ -167,18 +167,19 @@ def test_all_shapes_and_absent_classes(total, runs, seed, with_logits):
     if not images:
         assert not found.groups
         return
-    names = (*VOTES, *PAIRS, *(BRIER if with_logits else ()))
+    names = (*(VOTES if runs > 2 else VOTES[:1]), *PAIRS, *(BRIER if with_logits else ()))
     assert {name for group, name in found.groups if group == "all"} == {*names, "to_many"}
     value = {name: found.groups["all", name][0] for name in names}
     moved = {name: found.groups["all", name][1] for name in names}
     if total[0]:
         assert found.groups["many", "error"][0] == pytest.approx((predicted != 0)[:, label == 0].mean())
     assert value["error"] == pytest.approx((predicted != label).mean())
-    assert value["bias"] + value["net_variance"] == pytest.approx(value["error"], abs=1e-12)
+    if runs > 2:
+        assert value["bias"] + value["net_variance"] == pytest.approx(value["error"], abs=1e-12)
+        np.testing.assert_allclose(moved["bias"] + moved["net_variance"], moved["error"], atol=1e-6)
     assert value["kw_bias"] + value["kw_variance"] == pytest.approx(value["error"], abs=1e-12)
     wrong = (predicted != label) & (predicted == 0)
     assert found.groups["all", "to_many"][0] == pytest.approx(wrong.mean())
-    np.testing.assert_allclose(moved["bias"] + moved["net_variance"], moved["error"], atol=1e-6)
     np.testing.assert_allclose(moved["kw_bias"] + moved["kw_variance"], moved["error"], atol=1e-12)
     if with_logits:
         assert abs(value["brier_bias"] + value["brier_variance"] - value["brier"]) < 1e-12

@@ -44,8 +44,8 @@ def draw(block: Block) -> Figure:
     """The figure of a block whose runs are draws of the training set. Raises NothingError."""
     if not is_resampled(block.entries[0].row["data"]):
         raise NothingError("all runs are on one training set; a suite's data.draws resamples it")
-    if not any(len(entry.complete) > 1 for entry in block.ran):
-        raise NothingError("bias and variance need two draws or more of a row")
+    if not any(len(entry.complete) > 2 for entry in block.ran):
+        raise NothingError("the main prediction, and so bias and variance, need three draws or more of a row")
     there = {run.key: run for entry in block.entries for run in entry.runs}
     return figure(analysis.of_votes(block.name, [entry.asked for entry in block.entries], there))
 
