@@ -228,7 +228,7 @@ def _clocks(trials: Trials) -> list[Clock]:
 
 
 def predicts(trials: Trials) -> None:
-    """predict and dense give [B, C] fp32 logits, and change no state."""
+    """predict and dense give [B, C] fp32 logits, change no state, and know nothing of the batches before."""
     method = trials.fresh().eval()
     before, image = state(method), next(trials.test.once()).image
     with torch.no_grad():
@@ -237,6 +237,14 @@ def predicts(trials: Trials) -> None:
             _need(not wrong, f"{name} gives {wrong}")
             _need(bool(torch.isfinite(prediction.logits).all()), f"{name} gives logits that are not finite")
     _need(same(state(method), before), "predict changed a weight or buffer")
+    batches = [batch.image for batch in trials.test.once(10)]
+    with torch.no_grad():
+        there = [method.predict(image).logits for image in batches]
+        back = [method.predict(image).logits for image in reversed(batches)]
+    _need(
+        all(map(torch.equal, there, reversed(back))),
+        "predict answers a batch otherwise where other batches came before it, as among several processes",
+    )
 
 
 def round_trip(trials: Trials) -> None:

@@ -106,6 +106,15 @@ def test_a_prediction_that_changes_state_is_caught():
         TESTS["predicts"](broken("changing", predict=predict))
 
 
+def test_a_prediction_that_hangs_on_the_batches_before_is_caught():
+    def predict(self, image):
+        self.seen = getattr(self, "seen", 0) + 1
+        return Prediction(self.logits(image) + self.seen)
+
+    with pytest.raises(BrokenContract, match="where other batches came before it"):
+        TESTS["predicts"](broken("remembering", predict=predict))
+
+
 def test_what_begin_learns_outside_buffers_is_caught():
     def begin(self, parents, data):
         self.shift = data.counts.log()
