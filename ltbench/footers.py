@@ -66,7 +66,8 @@ def _footer(rows: Sequence[TableRow], shown: Sequence[str] | None, bold: bool) -
 def _rescored(ran: Sequence[TableRow]) -> list[str]:
     notes = []
     if ran[0]["test_list"] != "uniform":
-        notes.append(f"Test images weigh as in {ran[0]['test_list']} (LADE, SADE): top-1 and macro F1 are expected values over its draws.")
+        weights = f"Test images weigh as in {ran[0]['test_list']} (LADE, SADE)"
+        notes.append(f"{weights}: top-1 and macro F1 are expected values over its draws.")
     adjust = ran[0]["adjust"]
     if adjust and adjust["oracle"]:
         notes.append("Oracle: each row's tau is the best on the test set; an upper bound, not ranked.")

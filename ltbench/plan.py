@@ -20,7 +20,7 @@ from .recipe import Recipe
 from .registry import OptionError
 from .runspec import RunSpec
 from .suite import MethodEntry, Suite, own_recipe, read
-from .visitor import Sample, Visitor
+from .visitor import Sample, Visitor, row_label
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Plan:
 
     def file(self) -> PlanFile:
         """What stands in plan.json."""
-        baseline = _baseline(self.suite, self.rows)
+        baseline = _baseline(self.suite, [row.label for row in self.rows])
         return PlanFile(suite=self.suite.name, baseline=baseline, rows=tuple(self.rows))
 
     @cached_property
@@ -66,7 +66,7 @@ class Plan:
             raise LtbenchError(
                 f"--seeds: {strange[0]} is no seed of this suite ({', '.join(map(str, there))}); {change} changes them"
             )
-        wanted = {_canonical_label(text, self.rows) for text in only}
+        wanted = {_named(text, [row.label for row in self.rows]) for text in only}
         rows = [row for row in self.rows if not wanted or row.label in wanted]
         return {key for row in rows for seed, key in row.keys.items() if not seeds or int(seed) in seeds}
 
@@ -84,9 +84,10 @@ def make(suite: Suite, folder: Path) -> Plan:
 
     Raises LtbenchError that lists every fault of the suite file, or says which data are missing.
     """
-    nets, entries = _resolved(suite)
+    nets, entries, faults = _resolved(suite)
+    if suite.faults:  # what the rows are to be run on, or how, is not known
+        raise LtbenchError("\n".join(faults))
     plan = Plan(suite, folder)
-    faults: list[str] = []
     for (d, data), (i, net) in product(enumerate(suite.data), enumerate(nets)):
         try:
             sets = _samples(data, folder, suite.where_listed("data", d))
@@ -103,10 +104,15 @@ def make(suite: Suite, folder: Path) -> Plan:
                 plan.rows.append(visit.row(entry, ref, recipe))
             except LtbenchError as error:
                 faults.append(str(error))
+    try:
+        if len(entries) == len(suite.entries):  # else it may be one of those that are not known
+            _baseline(suite, [row_label(entry, ref) for entry, ref, _ in entries])
+        if not faults:
+            _refuse_twins(plan)
+    except LtbenchError as error:
+        faults.append(str(error))
     if faults:
         raise LtbenchError("\n".join(dict.fromkeys(faults)))
-    _refuse_twins(plan)
-    _baseline(suite, plan.rows)
     return plan
 
 
@@ -118,8 +124,8 @@ def _samples(data: DataSpec, folder: Path, where: str) -> list[Sample]:
         raise LtbenchError(f"{where}: {error}") from None
 
 
-def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry, Ref, Recipe]]]:
-    """The backbones, and each entry's method and recipe. Raises LtbenchError with the faults of the whole file."""
+def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry, Ref, Recipe]], list[str]]:
+    """The backbones, each entry's method and recipe, and the faults of the whole file that hid others from these."""
     faults, nets, resolved = list(suite.faults), [], []
     for i, spec in enumerate(suite.backbones):
         try:
@@ -140,9 +146,7 @@ def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry,
         for i, label in enumerate(named)
         if label in named[:i]
     ]
-    if faults:
-        raise LtbenchError("\n".join(faults))
-    return nets, resolved
+    return nets, resolved, faults
 
 
 def _check_backbone(where: str, net: BackboneSpec, size: int) -> None:
@@ -195,22 +199,21 @@ def _refuse_twin_blocks(plan: Plan, one: int, other: int, row: Row) -> None:
     raise LtbenchError(f"{place}: {name} goes by the same name as {first}: no table could tell their rows apart")
 
 
-def _canonical_label(text: str, rows: Sequence[Row]) -> str:
-    """The label of the row that a text names. Raises LtbenchError where there is none."""
-    there = dict.fromkeys(row.label for row in rows)
+def _named(text: str, there: Sequence[str]) -> str:
+    """The one of these labels that a text names. Raises LtbenchError where it names none."""
     label = labels.among(text, there)
     if label in there:
         return label
     if not text.isidentifier():
         labels.parse(text)  # which may say what is wrong in it
-    raise LtbenchError(unknown("row", text, there))
+    raise LtbenchError(unknown("row", text, dict.fromkeys(there)))
 
 
-def _baseline(suite: Suite, rows: Sequence[Row]) -> str:
-    """The row that gains are taken over: the suite's `baseline:`, else its first entry."""
+def _baseline(suite: Suite, there: Sequence[str]) -> str:
+    """The label of the row that gains are taken over: the suite's `baseline:`, else its first entry."""
     if suite.baseline is None:
-        return rows[0].label
+        return there[0]
     try:
-        return _canonical_label(str(suite.baseline), rows)
+        return _named(str(suite.baseline), there)
     except LtbenchError as error:
         raise LtbenchError(f"{suite.where('baseline')}: {error}") from None

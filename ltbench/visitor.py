@@ -49,6 +49,12 @@ class Sample:
         return cls(data.spec, data.counts, data.groups, data.fingerprints, data.train.size, overlap(data))
 
 
+def row_label(entry: MethodEntry, ref: Ref) -> str:
+    """The label of the row of an entry, with the fields of the recipe that it overrides."""
+    own = [f"{key}={labels.spelled(value)}" for key, value in entry.recipe.items()]
+    return labels.label(ref.method, ref.options) + (f" [{', '.join(own)}]" if own else "")
+
+
 @dataclass
 class Visitor:
     """Walks from a row to its runs and their parents, on one data set and backbone."""
@@ -67,9 +73,7 @@ class Visitor:
     def row(self, entry: MethodEntry, ref: Ref, recipe: Recipe) -> Row:
         """The row of an entry of the suite. Raises LtbenchError where the entry cannot be run."""
         suite, data = self.plan.suite, self.data
-        label = labels.label(ref.method, ref.options)
-        if entry.recipe:
-            label += f" [{', '.join(f'{key}={labels.spelled(value)}' for key, value in entry.recipe.items())}]"
+        label = row_label(entry, ref)
         spec = ProblemSpec(data.label, self.sample.counts, self._size(recipe), self.net.label)
         skip = self._skip(ref.method, ref.options, spec, set())
         keys = {}

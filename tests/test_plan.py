@@ -259,6 +259,19 @@ def test_an_entrys_recipe_that_does_not_go_with_its_methods_own_is_refused(tmp_p
     assert ".yaml:6: methods[0]: the recipe that ride_ea makes: " in line and said in line
 
 
+def test_faults_of_entries_of_their_parents_and_of_the_baseline_are_told_at_once(tmp_path, glyph_cache):
+    methods = "ce: {heda: linear}, tau_norm: {base: ldam_drw}, ride: {loss: ldam, head: linear}, bbn"
+    with pytest.raises(LtbenchError) as caught:
+        tiny.make(tmp_path, glyph_cache, methods)
+    assert [line.partition(": ")[2].partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "methods[0].ce.heda", "methods[1]", "methods[2]",
+    ]  # fmt: skip
+    with pytest.raises(LtbenchError) as caught:
+        tiny.make(tmp_path, glyph_cache, "ce, tau_norm: {base: ldam_drw}", "baseline=nosuch")
+    parents, baseline = str(caught.value).splitlines()
+    assert "methods[1]: " in parents and "unknown row 'nosuch' (allowed: ce, tau_norm(" in baseline
+
+
 @pytest.mark.parametrize("method", ["ce", "crt", "ride_ea"])
 def test_an_entry_may_choose_the_other_schedule(tmp_path, glyph_cache, method):
     methods = f"methods:\n  - {method}: {{}}\n    recipe: {{schedule: cosine}}"
