@@ -115,15 +115,16 @@ class Analysis(NamedTuple):
     refused: list[str]
 
 
-def analyze(results: Path, runs: Path, baseline: str | None = None) -> Analysis:
+def analyze(results: Path, runs: Path, baseline: str | None = None, groups: tuple[int, int] | None = None) -> Analysis:
     """All rows of a results folder; logits are looked for in runs. baseline: the row that all others are compared with.
 
+    groups: as in record.read_folder().
     Raises LtbenchError where there are no results, or no row of that label.
     """
     found: list[AnalysedBlock] = []
     refused: list[str] = []
     labels: dict[str, None] = {}
-    for plan, there, bad in planfile.read_results(results):
+    for plan, there, bad in planfile.read_results(results, groups):
         refused += bad
         blocks: dict[str, list[Row]] = {}
         for row in plan.rows:

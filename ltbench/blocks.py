@@ -102,14 +102,17 @@ class Block:
         return [entry for entry in rows if entry in best]
 
 
-def load(results: Path, weights: Path, only: Sequence[str] = ()) -> tuple[list[Block], list[str]]:
+def load(
+    results: Path, weights: Path, only: Sequence[str] = (), groups: tuple[int, int] | None = None
+) -> tuple[list[Block], list[str]]:
     """(blocks in the order of their folders, what was refused). Raises LtbenchError where there are no results.
 
-    only: the labels of the rows that are shown, beside the baseline; all where none is named.
+    only: the labels of the rows that are shown, beside the baseline; all where none is named. groups: as in
+    record.read_folder().
     """
     blocks: list[Block] = []
     refused: list[str] = []
-    for suite in tables.suites(results, tables.Options(only=tuple(only))):
+    for suite in tables.suites(results, tables.Options(only=tuple(only), groups=groups)):
         refused += suite.refused
         entries: dict[str, list[Entry]] = {}
         for row, asked in zip(suite.rows(), suite.shown, strict=True):

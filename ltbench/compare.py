@@ -64,6 +64,7 @@ class Comparison(TypedDict):
     a: str
     b: str
     seeds: list[int]  # that both have, complete
+    groups: list[int]  # many > the first, few < the second, in training images
     lacking: list[int]  # asked for, and not complete in one of them: in no figure
     top1: Gap
     many: Gap
@@ -85,8 +86,11 @@ class Compared(NamedTuple):
     refused: list[str]
 
 
-def compare(results: Path, a: str, b: str) -> Compared:
-    """A and B head to head. Raises LtbenchError where no block has both, or no seed is complete in both."""
+def compare(results: Path, a: str, b: str, groups: tuple[int, int] | None = None) -> Compared:
+    """A and B head to head; groups: as in record.read_folder().
+
+    Raises LtbenchError where no block has both, or no seed is complete in both.
+    """
     labels = planfile.row_labels(results)
     for label in (a, b):
         if label not in labels:
@@ -99,7 +103,7 @@ def compare(results: Path, a: str, b: str) -> Compared:
     for folder in planfile.suite_folders(results):
         plan = planfile.read(folder)
         pairs = _pairs(plan, a, b)
-        runs, bad = records.read_folder(folder) if pairs else ({}, [])
+        runs, bad = records.read_folder(folder, groups) if pairs else ({}, [])
         refused += bad
         for ours, theirs in pairs:
             shared = _shared(ours, theirs, runs)
@@ -140,6 +144,7 @@ def _comparison(plan: PlanFile, ours: Row, theirs: Row, runs: Mapping[str, Recor
     return {
         "suite": plan.suite, "data": ours.data, "backbone": ours.backbone, "recipe": ours.recipe, "a": ours.label,
         "b": theirs.label, "seeds": list(seeds), "lacking": sorted(asked - set(seeds)),
+        "groups": list(first.data.groups),
         "top1": gaps["top1"], "many": gaps["many"], "medium": gaps["medium"], "few": gaps["few"],
         "p": paired.difference(right_a, right_b).p if sum(first.total) > 1 else None,
         "mcnemar": [_mcnemar(*one) for one in zip(seeds, right_a, right_b, strict=True)],
@@ -267,6 +272,7 @@ def lines(found: Comparison) -> list[str]:
         *_extremes("A is furthest ahead in", found["gained"]),
         *_extremes("A is furthest behind in", found["lost"]),
         "",
+        f"many > {found['groups'][0]}, few < {found['groups'][1]} training images.",
         f"[low, high]: 95 %, bootstrap over {f'{run}s and ' if n > 1 else ''}test images, {RESAMPLES} draws.",
     ]
     if lacking:

@@ -74,10 +74,15 @@ def suite_folders(results: Path) -> list[Path]:
     return found
 
 
-def read_results(results: Path) -> Iterator[tuple[PlanFile, dict[str, Record], list[str]]]:
-    """(plan, records by key, what was refused and why) of each suite. Raises LtbenchError where one lacks its plan."""
+def read_results(
+    results: Path, groups: tuple[int, int] | None = None
+) -> Iterator[tuple[PlanFile, dict[str, Record], list[str]]]:
+    """(plan, records by key, what was refused and why) of each suite. Raises LtbenchError where one lacks its plan.
+
+    groups: as in record.read_folder().
+    """
     for folder in suite_folders(results):
-        yield read(folder), *records.read_folder(folder)
+        yield read(folder), *records.read_folder(folder, groups)
 
 
 def row_labels(results: Path) -> dict[str, None]:

@@ -10,9 +10,11 @@ from . import blocks, figures
 FORMATS = ("svg", "png", "pdf")
 
 
-def write(results: Path, out: Path, format: str, runs: Path, only: Sequence[str] = ()) -> tuple[list[Path], list[str]]:
+def write(
+    results: Path, out: Path, format: str, runs: Path, only: Sequence[str] = (), groups: tuple[int, int] | None = None
+) -> tuple[list[Path], list[str]]:
     """(the files that were written, what was refused). Raises LtbenchError without results, OSError without room."""
-    found, refused = blocks.load(results, runs, only)
+    found, refused = blocks.load(results, runs, only, groups)
     paths = []
     for block in found:
         for kind in figures.KINDS:

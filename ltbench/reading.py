@@ -20,6 +20,9 @@ WIDE = 160  # characters a line in a file or a job's log, which have room for a 
 ResultsArgument = Annotated[Path, typer.Argument(metavar="RESULTS", help="results/, or one suite's folder in it.")]
 RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Checkpoints, weights, logits and logs.")]
 FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print.")]
+GroupsOption = Annotated[
+    str | None, typer.Option("--groups", metavar="100,20", help="many > 100, few < 20 training images.")
+]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
@@ -36,7 +39,7 @@ def table(
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Best first by this column.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
     only: OnlyOption = None,
-    groups: Annotated[str | None, typer.Option(metavar="100,20", help="many > 100, few < 20 training images.")] = None,
+    groups: GroupsOption = None,
     metric: Annotated[
         str, typer.Option(metavar="top1|balanced|worst|harmonic|macro_f1", help="What gains and bold are of.")
     ] = "top1",
@@ -86,6 +89,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="The label of a row, as the table shows it.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The label of another.")],
     results: ResultsArgument,
+    groups: GroupsOption = None,
     format: FormatOption = "text",
 ) -> None:
     """Two rows head to head: the difference, how sure it is, and where it comes from."""
@@ -93,7 +97,7 @@ def compare(
     from .writers import plain, visible_json
 
     one_of("--format", format, ("text", "json"))
-    found, refused = comparing.compare(results, _row(a, results), _row(b, results))
+    found, refused = comparing.compare(results, _row(a, results), _row(b, results), _groups(groups))
     if format == "json":
         print(visible_json(found))
     else:
@@ -107,12 +111,13 @@ def plot(
     format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
     runs: RunsOption = Path("runs"),
     only: OnlyOption = None,
+    groups: GroupsOption = None,
 ) -> None:
     """The figures of the records in a folder, as files."""
     from . import plots
 
     one_of("--format", format, plots.FORMATS)
-    paths, refused = plots.write(results, out, format, runs, _rows(only, results))
+    paths, refused = plots.write(results, out, format, runs, _rows(only, results), _groups(groups))
     for folder in dict.fromkeys(path.parent for path in paths):
         print(f"{folder}: {sum(path.parent == folder for path in paths)} figures")
     _end(refused)
@@ -123,13 +128,14 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
     runs: RunsOption = Path("runs"),
     only: OnlyOption = None,
+    groups: GroupsOption = None,
 ) -> None:
     """Leaderboard, figures and runs as one self-contained HTML page."""
     from . import report as page
     from .atomic import write_atomically
 
     _no_folder(out, "report.html")
-    text, refused = page.render(results, runs, _rows(only, results))
+    text, refused = page.render(results, runs, _rows(only, results), _groups(groups))
     write_atomically(out, text)
     print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
     _end(refused)
@@ -147,12 +153,13 @@ def analyze(
     format: Annotated[str, typer.Option(metavar="text|md|latex|csv|json", help="How to print.")] = "text",
     runs: RunsOption = Path("runs"),
     baseline: Annotated[str | None, typer.Option(metavar="LABEL", help="The row to compare all others with.")] = None,
+    groups: GroupsOption = None,
 ) -> None:
     """Bias, variance and hard negatives of each row, over its draws of the training set."""
     from . import analysis, analysis_writers
 
     one_of("--format", format, analysis_writers.FORMATS)
-    found = analysis.analyze(results, runs, baseline and _row(baseline, results))
+    found = analysis.analyze(results, runs, baseline and _row(baseline, results), _groups(groups))
     if out:
         for path in analysis_writers.write(found, out):
             print(path, file=sys.stderr)

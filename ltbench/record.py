@@ -190,6 +190,10 @@ class Record(_Part):
             raise ValueError("the bins of the calibration differ in number")
         return self
 
+    def grouped(self, groups: tuple[int, int]) -> Record:
+        """This run, its classes grouped otherwise: many > the first >= medium >= the second > few."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"groups": groups})})
+
     def fixed(self) -> dict[str, Any]:
         """The fixed part, as plain data; from scratch there are no weights to name."""
         return self.model_dump(mode="json", exclude={"volatile"} | (set() if self.weights else {"weights"}))
@@ -285,14 +289,17 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Record], list[str]]:
-    """(records by key, what was refused and why) of one suite's results."""
+def read_folder(folder: Path, groups: tuple[int, int] | None = None) -> tuple[dict[str, Record], list[str]]:
+    """(records by key, what was refused and why) of one suite's results.
+
+    groups: to group all classes so, in place of the data sets' own groups.
+    """
     records, refused = {}, []
     with _without_collector():
         for path in _record_files(folder):
             try:
                 record = read(path)
-                records[record.key] = record
+                records[record.key] = record.grouped(groups) if groups else record
             except LtbenchError as error:
                 refused.append(str(error))
     return records, refused

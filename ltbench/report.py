@@ -20,9 +20,11 @@ from .writers import plain
 MOST_FIGURES = 24  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
 
 
-def render(results: Path, runs: Path, only: Sequence[str] = ()) -> tuple[str, list[str]]:
+def render(
+    results: Path, runs: Path, only: Sequence[str] = (), groups: tuple[int, int] | None = None
+) -> tuple[str, list[str]]:
     """(the page, what was refused). Raises LtbenchError where there are no results."""
-    found, refused = blocks.load(results, runs, only)
+    found, refused = blocks.load(results, runs, only, groups)
     drawn = _figures(found)
     parts = [_block(i, block, drawn[i], bool(only)) for i, block in enumerate(found, 1)]
     files = resources.files(__package__) / "templates"

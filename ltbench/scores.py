@@ -23,16 +23,13 @@ METRICS = ("top1", "balanced", "worst", "harmonic", "macro_f1")
 TEST_LISTS = ("uniform", *(f"{way}{ratio}" for way in ("forward", "backward") for ratio in (50, 25, 10, 5, 2)))
 
 
-def figures(
-    record: Record, thresholds: tuple[int, int] | None = None, metric: str = "top1", test_list: str = "uniform"
-) -> dict[str, float | None]:
+def figures(record: Record, metric: str = "top1", test_list: str = "uniform") -> dict[str, float | None]:
     """top1, many, medium, few, ece and the metric's score of a complete record; None for what is not defined.
 
-    thresholds: many > the first >= medium >= the second > few, in training images; the data set's own by default.
     metric: one of METRICS. test_list: one of TEST_LISTS; it moves top-1 and macro F1, not what is counted class by
     class, and the calibration error is not known but on the uniform one. Raises LtbenchError for an unknown name.
     """
-    members = group_classes(record.data.counts, thresholds or record.data.groups)
+    members = group_classes(record.data.counts, record.data.groups)
     shares = {name: accuracy(record, classes) for name, classes in members.items()}
     shift = class_shift(record.data.counts, test_list)
     top1 = accuracy(record, range(len(record.right))) if shift is None else _shifted(record, shift)

@@ -77,7 +77,7 @@ def suites(results: Path, options: Options = Options()) -> Iterator[SuiteTable]:
     for label in options.only:
         if label not in there:
             raise LtbenchError(f"--only: {unknown('row', label, there)}")
-    for plan, found, refused in planfile.read_results(results):
+    for plan, found, refused in planfile.read_results(results, options.groups):
         yield SuiteTable(plan, found, refused, options, reported)
 
 
@@ -110,7 +110,7 @@ class SuiteTable:
         return [row for row in rows if (row["block"], row["label"]) in shown]
 
     def _figures(self, record: Record) -> dict[str, float | None]:
-        return figures(record, self.options.groups, self.options.metric, self.options.test_list)
+        return figures(record, self.options.metric, self.options.test_list)
 
     def _scored(self, row: Row) -> _Scored:
         runs = {int(s): self.found[k] for s, k in row.keys.items() if k in self.found}
@@ -156,7 +156,7 @@ class SuiteTable:
             "seconds": _mean(r.volatile.seconds for r in runs.values()),
             "commits": sorted({_commit(made) for r in runs.values() for made in _origins(r)}),
             "devices": sorted({made.device for r in runs.values() for made in _origins(r)}),
-            "groups": list(self.options.groups or first.data.groups) if first else None,
+            "groups": list(first.data.groups) if first else None,
             "fingerprints": _prints(list(runs.values())) if first else None,
             "reported": published.beside(
                 self.reported, row.data, row.backbone, row.label, row.recipe,

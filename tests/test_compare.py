@@ -48,6 +48,13 @@ def test_figures_by_hand(two):
     assert first["p_exact"] == 1 and first["p_mid"] == pytest.approx(22 / 32)
 
 
+def test_other_groups_hold_other_classes(two):
+    (found,) = compared(two, "ride(experts=3)", "ce", (40, 5))  # of 200, 60 and 5 images
+    assert found["many"]["difference"] == pytest.approx(-2.5) and found["medium"]["difference"] == 25
+    assert found["few"]["difference"] is None and found["groups"] == [40, 5]
+    assert "many > 40, few < 5 training images." in lines(found)
+
+
 def test_the_other_way_round_is_the_mirror(two):
     (one,), (other,) = compared(two, "ride(experts=3)", "ce"), compared(two, "ce", "ride(experts=3)")
     for name in ("top1", "many", "medium", "few"):

@@ -47,7 +47,7 @@ def test_metrics_are_scikit_learns(case):
         "harmonic": len(recall) / sum(1 / recall) if recall.min() > 0 else 0.0,
     }  # fmt: skip
     for metric in METRICS:
-        assert figures(made, None, metric)["score"] == pytest.approx(100 * expected[metric]), metric
+        assert figures(made, metric)["score"] == pytest.approx(100 * expected[metric]), metric
 
 
 @calls.cases(60)
@@ -56,7 +56,7 @@ def test_a_shifted_test_set_is_that_of_weighted_images(case):
     name = TEST_LISTS[1 + case % (len(TEST_LISTS) - 1)]
     # the classes fall off so, not their images, of which one class may have more than another
     weights = (np.asarray(class_shift(made.data.counts, name)) / np.maximum(made.total, 1))[true]
-    found = figures(made, None, "macro_f1", name)
+    found = figures(made, "macro_f1", name)
     assert found["top1"] == pytest.approx(100 * metrics.accuracy_score(true, guess, sample_weight=weights))
     f1 = metrics.f1_score(
         true, guess, labels=sorted(set(true)), average="macro", sample_weight=weights, zero_division=0
@@ -82,7 +82,7 @@ def test_the_expected_value_over_draws_is_that_of_the_weights():
     share = np.asarray(class_shift(made.data.counts, "forward5"))[true]
     drawn = random.random((20_000, len(true))) < share  # each image with its class's share, as a drawn test set has it
     accuracy = (drawn & (true == guess)).sum() / drawn.sum()
-    assert figures(made, None, "top1", "forward5")["top1"] == pytest.approx(100 * accuracy, abs=0.3)
+    assert figures(made, "top1", "forward5")["top1"] == pytest.approx(100 * accuracy, abs=0.3)
 
 
 # In the table

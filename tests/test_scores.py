@@ -50,7 +50,7 @@ def test_an_empty_group_has_no_figure():
 
 
 def test_other_thresholds_move_classes():
-    found = figures(record((50, 30), (5, 3), (10, 10)), (40, 35))
+    found = figures(record((50, 30), (5, 3), (10, 10)).grouped((40, 35)))
     assert (found["many"], found["medium"], found["few"]) == (50, None, 30)
 
 

@@ -197,7 +197,7 @@ def test_only_shows_the_rows_that_are_named_and_the_baseline_and_says_so(five, c
     assert row["label"] == "ride(experts=3)" and row["gain"] is None
     assert "--only names" not in calls.ltbench(capsys, "table", five).out
     done = calls.ltbench(capsys, "table", five, "--only", "rode")
-    assert done.code == 2 and "--only: unknown row 'rode' (allowed: ce, ride(experts=3), bbn)" in done.err
+    assert done.code == 2 and "--only: unknown row 'rode'; did you mean 'ride(experts=3)'? (allowed: ce, ride(experts=3), bbn)" in done.err
 
 
 def test_what_is_bold_is_the_best_of_the_block_shown_or_not(five):
@@ -222,3 +222,27 @@ def test_figures_and_report_take_only_too(five, tmp_path, capsys):
     assert "Only the rows that --only names" in text and "bbn" not in text and "ride(" in text
     done = calls.ltbench(capsys, "plot", five, "--only", "bbn", "--out", tmp_path / "figures")
     assert done.code == 0 and "ride(" not in (tmp_path / "figures" / "toy" / "gain.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("table",), "many > 250, medium 60..250, few < 60"),
+        (("compare", "ce", "ride(experts=3)"), "many > 250, few < 60 training images."),
+        (("analyze",), "many 0, medium 2, few 1 (many > 250, few < 60"),
+        (("report", "--out", "page.html"), ""),
+        (("plot", "--out", "figures"), ""),
+    ],
+    ids=lambda given: given[0] if isinstance(given, tuple) else "",
+)
+def test_all_that_shows_groups_takes_other_ones(command, tmp_path, words, said):
+    """A folder of one's own may have no class of more than 100 images."""
+    made = [make_records.predicted(label, 0, (9, 5, 1)) for label in ("ce", "ride(experts=3)")]
+    there = write(tmp_path / "results", [make_records.row([run]) for run in made], made)
+    shown = command(*words, there, "--groups", "250,60", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert said in " ".join(shown.stdout.split())
+    if words[0] == "report":
+        assert "3: 0 many, 2 medium, 1 few" in (tmp_path / "page.html").read_text()
+    wrong = command(*words, there, "--groups", "60", cwd=tmp_path)
+    assert wrong.returncode == 2 and "--groups 60: write two numbers" in wrong.stderr
