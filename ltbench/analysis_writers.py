@@ -97,6 +97,12 @@ def heading(block: AnalysedBlock) -> str:
     return f"{block['suite']}: {block['data']}, {block['backbone']}, recipe {block['recipe'] or '(unnamed)'}"
 
 
+DOMINGOS = (
+    "Error = bias + net variance (Domingos 2000); the main prediction is the majority's, of tied classes each with the "
+    "same probability. "
+)
+
+
 def notes(block: AnalysedBlock) -> list[str]:
     """What one must know to believe the figures."""
     rows = [row for row in block["rows"] if row["n"]]
@@ -121,9 +127,8 @@ def notes(block: AnalysedBlock) -> list[str]:
     interval = f" ±: half of the 95 % bootstrap interval over {what} and test images." if counts[-1] > 2 else ""
     return [
         f"Per cent of test images. {source}{interval}",
-        "Error = bias + net variance (Domingos 2000); the main prediction is the majority's, of tied classes each with "
-        "the same probability. Kohavi and Wolpert's and the squared error are bias + variance, free of the number of "
-        f"{what}.",
+        f"{DOMINGOS if counts[-1] > 2 else ''}Kohavi and Wolpert's and the squared error are bias + variance, free of "
+        f"the number of {what}.",
         "Likeness: the cosine of how the images of two classes are answered, 100 where alike. The last three tables "
         f"are means over classes that err{over_what}.",
         f"Classes: {sizes} (many > {many}, few < {few} training images here). (chance): errors to all classes alike.",

@@ -203,13 +203,13 @@ def bootstrap(
     seeds and both rows at once. With one seed these are percentiles over images. With several, such draws count the
     chance of a single answer three times (Owen 2007) and do not know how few seeds there are, so their spread is scaled
     to the variance and the Student's quantile of paired.crossed_variance(). The random seed is fixed: the same records
-    give the same interval, and b against a is drawn as a against b.
+    give the same interval, and b against a is drawn as a against b, unless the two are even in all that is known.
     """
     import numpy as np
 
     gaps = np.split(a.astype("f4") - b, np.cumsum(total)[:-1], axis=1)
-    ahead_by = [gap.sum(1).tolist() for gap in gaps]  # a seed, in each class
-    if (sum(map(sum, ahead_by)), ahead_by) < (0, [[0] * len(a)] * len(gaps)):  # behind, or even and first behind
+    ahead = a.sum() - b.sum(dtype=int)
+    if ahead < 0 or (ahead == 0 and _kinds(gaps) < _kinds([-gap for gap in gaps])):  # behind, or even but not the same
         return {name: _turned(gap) for name, gap in bootstrap(b, a, total, groups).items()}
     random = np.random.default_rng(SEED)
     seeds = random.multinomial(len(a), [1 / len(a)] * len(a), size=RESAMPLES)  # [R, S]
@@ -222,6 +222,14 @@ def bootstrap(
             for name in (name for name, classes in groups.items() if c in classes):
                 ahead[name] += ((drawn @ kinds.T) * seeds).sum(1) / len(a)
     return {name: _gap([gaps[c] for c in classes], ahead[name]) for name, classes in groups.items()}
+
+
+def _kinds(gaps: Sequence[np.ndarray]) -> list[tuple[list[list[float]], list[int]]]:
+    """Of each class the kinds of images by what they add in each seed, and how many are of each."""
+    import numpy as np
+
+    each = [np.unique(gap, axis=1, return_counts=True) for gap in gaps if gap.size]
+    return [(kinds.T.tolist(), count.tolist()) for kinds, count in each]
 
 
 def _turned(gap: Gap) -> Gap:

@@ -115,7 +115,7 @@ def of_runs(counted: Table, of: Of) -> np.ndarray:
 def over(figures: np.ndarray, classes: Sequence[int]) -> Spread | None:
     """What of_runs() gave, as the mean over those of these classes that err; None without one.
 
-    The interval is the jackknife's over runs, with Student's quantile; None where but for one run no class errs.
+    The interval is the jackknife's over runs, with Student's quantile; None where one run alone errs.
     """
     value, *rest = (_mean(line[list(classes)]) for line in figures)
     if value is None:

@@ -243,7 +243,8 @@ def predicts(trials: Trials) -> None:
         back = [method.predict(image).logits for image in reversed(batches)]
     _need(
         all(map(torch.equal, there, reversed(back))),
-        "predict answers a batch otherwise where other batches came before it, as among several processes",
+        "predict answers a batch otherwise a second time, behind other batches: among several processes, too, each "
+        "predicts some of them",
     )
 
 

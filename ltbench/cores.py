@@ -20,5 +20,5 @@ def _quota() -> int | None:
     try:
         share, period = QUOTA.read_text(encoding="ascii").split()
         return None if share == "max" else max(1, math.ceil(int(share) / int(period)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return None

@@ -29,11 +29,11 @@ def near(name: str, allowed: Iterable[str]) -> str:
     Upper and lower case count as the same letter, so 'LR' finds 'lr'; of labels, 'ride' and 'rid' find the first of
     that method, 'ride(experts=1)'. Raises nothing.
     """
-    spelled = {candidate.lower(): candidate for candidate in allowed}
-    methods = {label.partition("(")[0]: label for label in reversed(spelled)}
-    close = [name.lower()] if name.lower() in methods else difflib.get_close_matches(name.lower(), spelled, n=1)
-    close = close or difflib.get_close_matches(name.lower(), methods, n=1)
-    return f"did you mean {spelled[close[0] if close[0] in spelled else methods[close[0]]]!r}?" if close else ""
+    allowed = list(allowed)
+    known = {label.lower().partition("(")[0]: label for label in reversed(allowed)}  # by method
+    known |= {label.lower(): label for label in allowed}
+    found = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {known[found[0]]!r}?" if found else ""
 
 
 def explain(error: ValidationError, allowed: Iterable[str]) -> list[tuple[tuple[str | int, ...], str]]:

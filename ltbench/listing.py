@@ -196,7 +196,10 @@ def show_datasets(found: Iterable[Mapping[str, Any]], console: Console) -> None:
             size, read = data["image_size"], data["read"]
             console.print(Text(f"  images of {size}x{size} pixels, read {read}, from {data['root']}"), soft_wrap=True)
         if data.get("left_out"):
-            console.print(f"  {data['left_out']} files there are taken for no images: `ltbench data verify` names them")
+            files = "1 file" if data["left_out"] == 1 else f"{data['left_out']} files"
+            console.print(
+                f"  left out: {files} of another ending or in no class's folder; `ltbench data verify` says which"
+            )
         if "overlap" in data:
             console.print(f"  {overlap_line(data['overlap'])}")
 

@@ -18,6 +18,7 @@ from .scores import FIGURES, figures
 if TYPE_CHECKING:
     import pandas as pd
 
+NUMBERS = ("mean", "sd", "ci95", "top1", "tau")  # of a row; None would make a frame's column one of objects
 ORIGIN = ("suite", "data", "backbone", "recipe", "label", "seed", "key", "asked")  # the first columns of frames of runs
 
 
@@ -121,15 +122,9 @@ def _line(row: TableRow) -> dict[str, Any]:
         if not isinstance(inner, dict) or key == "fingerprints":
             flat[key] = inner
             continue
-        for part, value in inner.items():
-            none = value is None and part in (
-                "mean",
-                "sd",
-                "ci95",
-                "top1",
-                "tau",
-            )  # else a frame's column is no numbers
-            flat[key if part in ("mean", "top1") else f"{key}_{part}"] = math.nan if none else value
+        for part, number in inner.items():
+            absent = number is None and part in NUMBERS
+            flat[key if part in ("mean", "top1") else f"{key}_{part}"] = math.nan if absent else number
     return flat
 
 

@@ -66,7 +66,10 @@ class Plan:
             raise LtbenchError(
                 f"--seeds: {strange[0]} is no seed of this suite ({', '.join(map(str, there))}); {change} changes them"
             )
-        wanted = {_named(text, [row.label for row in self.rows]) for text in only}
+        try:
+            wanted = {_named(text, [row.label for row in self.rows]) for text in only}
+        except LtbenchError as error:
+            raise LtbenchError(f"--only: {error}") from None
         rows = [row for row in self.rows if not wanted or row.label in wanted]
         return {key for row in rows for seed, key in row.keys.items() if not seeds or int(seed) in seeds}
 
@@ -84,10 +87,9 @@ def make(suite: Suite, folder: Path) -> Plan:
 
     Raises LtbenchError that lists every fault of the suite file, or says which data are missing.
     """
-    nets, entries, faults = _resolved(suite)
-    if suite.faults:  # what the rows are to be run on, or how, is not known
-        raise LtbenchError("\n".join(faults))
+    nets, entries = _resolved(suite)
     plan = Plan(suite, folder)
+    faults: list[str] = []
     for (d, data), (i, net) in product(enumerate(suite.data), enumerate(nets)):
         try:
             sets = _samples(data, folder, suite.where_listed("data", d))
@@ -104,15 +106,9 @@ def make(suite: Suite, folder: Path) -> Plan:
                 plan.rows.append(visit.row(entry, ref, recipe))
             except LtbenchError as error:
                 faults.append(str(error))
-    try:
-        if len(entries) == len(suite.entries):  # else it may be one of those that are not known
-            _baseline(suite, [row_label(entry, ref) for entry, ref, _ in entries])
-        if not faults:
-            _refuse_twins(plan)
-    except LtbenchError as error:
-        faults.append(str(error))
     if faults:
         raise LtbenchError("\n".join(dict.fromkeys(faults)))
+    _refuse_twins(plan)
     return plan
 
 
@@ -124,8 +120,11 @@ def _samples(data: DataSpec, folder: Path, where: str) -> list[Sample]:
         raise LtbenchError(f"{where}: {error}") from None
 
 
-def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry, Ref, Recipe]], list[str]]:
-    """The backbones, each entry's method and recipe, and the faults of the whole file that hid others from these."""
+def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry, Ref, Recipe]]]:
+    """The backbones, and each entry's method and recipe.
+
+    Raises LtbenchError with the faults of the file that show without its data, which may have to be fetched.
+    """
     faults, nets, resolved = list(suite.faults), [], []
     for i, spec in enumerate(suite.backbones):
         try:
@@ -146,7 +145,14 @@ def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry,
         for i, label in enumerate(named)
         if label in named[:i]
     ]
-    return nets, resolved, faults
+    if resolved and len(resolved) == len(suite.entries):  # else the baseline may be one of those that are not known
+        try:
+            _baseline(suite, [row_label(entry, ref) for entry, ref, _ in resolved])
+        except LtbenchError as error:
+            faults.append(str(error))
+    if faults:
+        raise LtbenchError("\n".join(faults))
+    return nets, resolved
 
 
 def _check_backbone(where: str, net: BackboneSpec, size: int) -> None:
@@ -204,7 +210,7 @@ def _named(text: str, there: Sequence[str]) -> str:
     label = labels.among(text, there)
     if label in there:
         return label
-    if not text.isidentifier():
+    if not (text.isidentifier() or text.endswith("]")):
         labels.parse(text)  # which may say what is wrong in it
     raise LtbenchError(unknown("row", text, dict.fromkeys(there)))
 
@@ -214,6 +220,9 @@ def _baseline(suite: Suite, there: Sequence[str]) -> str:
     if suite.baseline is None:
         return there[0]
     try:
-        return _named(str(suite.baseline), there)
+        if isinstance(suite.baseline, str):
+            return _named(suite.baseline, there)
+        ref = registry.as_ref(suite.baseline)
+        return _named(labels.label(ref.method, ref.options), there)
     except LtbenchError as error:
         raise LtbenchError(f"{suite.where('baseline')}: {error}") from None

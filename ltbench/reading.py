@@ -219,8 +219,8 @@ def _groups(text: str | None) -> tuple[int, int] | None:
         many, few = (int(part) for part in text.split(","))
     except ValueError:
         raise LtbenchError(f"--groups {text}: write two numbers, as in 100,20") from None
-    if many < few:
-        raise LtbenchError(f"--groups {text}: the first must not be less than the second")
+    if many + 1 < few:
+        raise LtbenchError(f"--groups {text}: many > {many} and few < {few} overlap: lower the second")
     return many, few
 
 

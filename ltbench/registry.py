@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound="type[Method]")
 _METHODS: dict[str, type[Method]] = {}
+_LOADED: set[str] = set()  # the modules of plugins
 _BROKEN: dict[str, str] = {}  # entry points that could not be loaded: name -> why
 ENTRY_POINTS = "ltbench.methods"
 
@@ -128,11 +129,12 @@ def load_plugin(given: str) -> None:
     """
     _load_builtins()
     path, name = Path(given), _module_name(given)
+    if name in _LOADED:
+        return
     before = len(_METHODS)
     try:
         if path.suffix == ".py":
-            if name not in sys.modules:
-                _load_file(path, name)
+            _load_file(path, name)
         else:
             importlib.import_module(name)
     except LtbenchError as error:
@@ -144,9 +146,10 @@ def load_plugin(given: str) -> None:
     except Exception as error:
         line = _line_in(error, name, path)
         raise LtbenchError(f"--plugin {given}{line}: {type(error).__name__}: {error}") from error
-    there = any(f"{cls.__module__}.".startswith(f"{name}.") for cls in _METHODS.values())  # loaded before
+    there = any(f"{cls.__module__}.".startswith(f"{name}.") for cls in _METHODS.values())  # by another's import
     if len(_METHODS) == before and not there:
         raise LtbenchError(f'--plugin {given} registers no method: put @register("name") over its class')
+    _LOADED.add(name)
 
 
 def _module_name(given: str) -> str:

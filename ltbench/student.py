@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+LEVEL = 0.95  # of all intervals
 ROUNDING = 1e-9  # a spread below this, in per cent or shares, is the arithmetic's: one image is far above it
 
 
@@ -33,11 +34,11 @@ def p_value(t: float, freedom: int) -> float:
 
 
 @lru_cache(maxsize=1024)
-def quantile(freedom: int, level: float = 0.95) -> float:
-    """The t that |T| exceeds with probability 1 - level, by bisection to the last bit."""
+def quantile(freedom: int) -> float:
+    """The t that |T| exceeds with probability 0.05, by bisection to the last bit."""
     low, high = 0.0, 1.0
-    while within(high, freedom) < level:
+    while within(high, freedom) < LEVEL:
         high *= 2
     while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if within(middle, freedom) < level else (low, middle)
+        low, high = (middle, high) if within(middle, freedom) < LEVEL else (low, middle)
     return high

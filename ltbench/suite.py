@@ -48,7 +48,7 @@ class Suite:
     seeds: tuple[int, ...]
     recipe: Recipe
     entries: tuple[MethodEntry, ...]
-    baseline: str | None
+    baseline: Any  # as given: the label of a row, or a method as an entry has it
     document: strict_yaml.Document
     sets: tuple[str, ...]  # the --set values that are in place
     changed: tuple[str, ...]  # the recipe's fields that they changed, as epochs=50

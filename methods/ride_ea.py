@@ -54,7 +54,7 @@ class RIDEEA(Method):
         With SGD, which the authors of RIDE on Swin found better here than AdamW, and on images that are not mixed,
         since a router learns whether an expert is right.
         """
-        parts = 1 << (base.accumulate - 1).bit_length()  # as few as the suite asks for, of those that 512 goes into
+        parts = min(1 << (base.accumulate - 1).bit_length(), 512)  # as the suite asks for, or the next that divides 512
         return base.with_(
             epochs=base.share(5, of=200), lr=0.01, min_lr=0.0, batch_size=512, accumulate=parts,
             schedule="cosine", warmup=0.0,

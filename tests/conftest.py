@@ -89,6 +89,7 @@ def command(server: warm.Server) -> Callable[..., subprocess.CompletedProcess[st
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Methods that a test registers are forgotten after it."""
     monkeypatch.setattr(registry, "_METHODS", dict(registry.available()))
+    monkeypatch.setattr(registry, "_LOADED", set(registry._LOADED))
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield

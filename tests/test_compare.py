@@ -123,6 +123,16 @@ def test_the_order_of_the_images_of_a_class_moves_no_interval():
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
+def test_of_rows_that_are_even_in_each_seed_and_class_the_intervals_are_mirrors_too(seeds):
+    base = np.arange(200) % 100 < 40
+    a, b = np.stack([base] * seeds), np.stack([np.roll(base[:100], 7 * s + 5).tolist() * 2 for s in range(seeds)])
+    there, back = (bootstrap(*pair, TWO, {"top1": range(2)})["top1"] for pair in ((a, b), (b, a)))
+    assert there["difference"] == 0 and there["low"] < 0
+    if seeds > 1:  # one seed has as many images of either kind: no more is known of one row than of the other
+        assert (there["low"], there["high"]) == (-back["high"], -back["low"])
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(seeds):
     # A is right 5 points more often; images differ in difficulty, runs in luck
     random = np.random.default_rng(7)

@@ -111,7 +111,7 @@ def test_a_prediction_that_hangs_on_the_batches_before_is_caught():
         self.seen = getattr(self, "seen", 0) + 1
         return Prediction(self.logits(image) + self.seen)
 
-    with pytest.raises(BrokenContract, match="where other batches came before it"):
+    with pytest.raises(BrokenContract, match="otherwise a second time, behind other"):
         TESTS["predicts"](broken("remembering", predict=predict))
 
 

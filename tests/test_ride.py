@@ -380,3 +380,4 @@ def test_routers_are_trained_as_published_whatever_the_recipe_of_the_experts():
     # 512 images, in at least as many parts as the experts' batches are cut into
     cut = [get("ride_ea").recipe(Recipe(200, batch_size=120, accumulate=n), {}).accumulate for n in (1, 2, 3, 5, 8)]
     assert cut == [1, 2, 4, 8, 8]
+    assert get("ride_ea").recipe(Recipe(200, batch_size=4096, accumulate=1024), {}).accumulate == 512

@@ -73,7 +73,7 @@ def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_
         (["--format", "jsn"], "--format: unknown choice 'jsn'; did you mean 'json'?"),
         (["--baseline", "bbm"], "--baseline: unknown row 'bbm'; did you mean 'bbn'?"),
         (["--groups", "100"], "--groups 100: write two numbers, as in 100,20"),
-        (["--groups", "20,100"], "--groups 20,100: the first must not be less than the second"),
+        (["--groups", "20,100"], "--groups 20,100: many > 20 and few < 100 overlap: lower the second"),
         (["--columns", "label,,n"], "--columns: unknown column ''"),
     ],
 )
@@ -197,7 +197,11 @@ def test_only_shows_the_rows_that_are_named_and_the_baseline_and_says_so(five, c
     assert row["label"] == "ride(experts=3)" and row["gain"] is None
     assert "--only names" not in calls.ltbench(capsys, "table", five).out
     done = calls.ltbench(capsys, "table", five, "--only", "rode")
-    assert done.code == 2 and "--only: unknown row 'rode'; did you mean 'ride(experts=3)'? (allowed: ce, ride(experts=3), bbn)" in done.err
+    assert (
+        done.code == 2
+        and "--only: unknown row 'rode'; did you mean 'ride(experts=3)'? (allowed: ce, ride(experts=3), bbn)"
+        in done.err
+    )
 
 
 def test_what_is_bold_is_the_best_of_the_block_shown_or_not(five):
@@ -244,5 +248,9 @@ def test_all_that_shows_groups_takes_other_ones(command, tmp_path, words, said):
     assert said in " ".join(shown.stdout.split())
     if words[0] == "report":
         assert "3: 0 many, 2 medium, 1 few" in (tmp_path / "page.html").read_text()
+    if words[0] == "plot":
+        assert command("plot", there, "--out", "plain", cwd=tmp_path).returncode == 0
+        one, other = ((tmp_path / name / "toy" / "gain.svg").read_bytes() for name in ("figures", "plain"))
+        assert one != other
     wrong = command(*words, there, "--groups", "60", cwd=tmp_path)
     assert wrong.returncode == 2 and "--groups 60: write two numbers" in wrong.stderr

@@ -82,7 +82,7 @@ class Files(Data):
         return Files(place, self.label, self.classes, self.workers)
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """A batch of each of these rows, as at test."""
+        """A batch of each of these rows, as at test. Raises LtbenchError naming the file that cannot be read."""
         for pixels, batch in self._as_at_test(rows):
             label = self.label[batch.to(self.label.device)]
             yield Batch(self.normalise(self._on_device(pixels)[0]), label, label)

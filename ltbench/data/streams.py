@@ -95,7 +95,7 @@ class Data:
         return pixels.float().mul_(self._scale).add_(self._offset)
 
     def once(self, batch_size: int = 128) -> Iterator[Batch]:
-        """Each image once, in order, as at test: upright and uncropped."""
+        """Each image once, in order, as at test: upright and uncropped. Raises what batches() does."""
         return self.batches(torch.arange(len(self)).split(batch_size))
 
     def split(self, share: float = 0.1) -> tuple[Self, Self]:
@@ -112,7 +112,7 @@ class Data:
         raise NotImplementedError
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """A batch of each of these rows, as at test."""
+        """A batch of each of these rows, as at test. Raises LtbenchError naming the file that cannot be read."""
         raise NotImplementedError
 
     def subset(self, chosen: Tensor) -> Self:

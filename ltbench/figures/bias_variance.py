@@ -116,7 +116,7 @@ def _panel(axes: Axes, rows: Sequence[AnalysedRow], name: str, *, flipped: bool)
     axes.tick_params(axis="y", length=0)
     if not known:
         axes.set_xticks([])
-        axes.text(0.5, 0.5, "n/a: needs\ntwo runs", transform=axes.transAxes, size=SMALL, ha="center", color=MUTED)
+        axes.text(0.5, 0.5, "n/a: needs\nthree runs", transform=axes.transAxes, size=SMALL, ha="center", color=MUTED)
 
 
 def _ends(one: Estimate, flipped: bool) -> tuple[float | None, float | None, float | None]:
