@@ -208,7 +208,7 @@ def bootstrap(
     import numpy as np
 
     gaps = np.split(a.astype("f4") - b, np.cumsum(total)[:-1], axis=1)
-    ahead = a.sum() - b.sum(dtype=int)
+    ahead = int(a.sum()) - int(b.sum())
     if ahead < 0 or (ahead == 0 and _kinds(gaps) < _kinds([-gap for gap in gaps])):  # behind, or even but not the same
         return {name: _turned(gap) for name, gap in bootstrap(b, a, total, groups).items()}
     random = np.random.default_rng(SEED)
