@@ -208,8 +208,8 @@ def bootstrap(
     import numpy as np
 
     gaps = np.split(a.astype("f4") - b, np.cumsum(total)[:-1], axis=1)
-    ahead = int(a.sum()) - int(b.sum())
-    if ahead < 0 or (ahead == 0 and _kinds(gaps) < _kinds([-gap for gap in gaps])):  # behind, or even but not the same
+    lead = int(a.sum()) - int(b.sum())
+    if lead < 0 or (lead == 0 and _kinds(gaps) < _kinds([-gap for gap in gaps])):  # behind, or even but not the same
         return {name: _turned(gap) for name, gap in bootstrap(b, a, total, groups).items()}
     random = np.random.default_rng(SEED)
     seeds = random.multinomial(len(a), [1 / len(a)] * len(a), size=RESAMPLES)  # [R, S]

@@ -57,9 +57,8 @@ class RIDEEA(Method):
         parts = min(1 << (base.accumulate - 1).bit_length(), 512)  # as the suite asks for, or the next that divides 512
         return base.with_(
             epochs=base.share(5, of=200), lr=0.01, min_lr=0.0, batch_size=512, accumulate=parts,
-            schedule="cosine", warmup=0.0,
-            optimizer="sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, clip=None, ema=None, mixup=0.0,
-            cutmix=0.0, label_smoothing=0.0,
+            schedule="cosine", warmup=0.0, optimizer="sgd", momentum=0.9, nesterov=True, weight_decay=5e-4,
+            clip=None, ema=None, mixup=0.0, cutmix=0.0, label_smoothing=0.0,
         )  # fmt: skip
 
     def begin(self, parents: Mapping[str, Method], data: object) -> None:

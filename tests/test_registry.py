@@ -254,6 +254,14 @@ def test_a_module_that_registers_nothing_is_told_but_one_that_was_loaded_before_
         load_plugin("toy_idle")
 
 
+def test_a_plugin_whose_helper_registers_may_be_named_twice(tmp_path, own_registry):
+    plugin(tmp_path, name="by_helper").rename(tmp_path / "own_helper_registers.py")
+    path = plugin(tmp_path, "import own_helper_registers\n")
+    for given in (path, tmp_path / "." / "own.py"):
+        load_plugin(str(given))
+    assert get("by_helper")
+
+
 def test_a_file_given_without_its_ending_is_offered(tmp_path, monkeypatch):
     plugin(tmp_path)
     monkeypatch.chdir(tmp_path)

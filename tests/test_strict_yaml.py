@@ -327,6 +327,7 @@ def test_near() -> None:
     assert near("LR", ["lr", "epochs"]) == "did you mean 'lr'?"
     assert near("zzz", ["experts", "teacher"]) == ""
     assert near("x", []) == ""
+    assert near("rid", ["ce", "ride_ea", "ride(experts=3)"]) == "did you mean 'ride(experts=3)'?"
 
 
 def frozen(value: Any) -> Any:

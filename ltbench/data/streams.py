@@ -6,6 +6,7 @@ One epoch of a stream is an order of rows, drawn here, and a batch for each step
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
@@ -72,7 +73,7 @@ class Draws(Protocol):
         """What this process's part of the batch of step k of the epoch is made of, on the data's device."""
 
 
-class Data:
+class Data(ABC):
     """Labelled images, wherever they lie. label: [N] int64, on the device that batches are made on."""
 
     size: int  # pixels a side
@@ -107,25 +108,25 @@ class Data:
         """Steps an epoch; the last one may be short."""
         return math.ceil(len(self) / recipe.batch_size)
 
+    @abstractmethod
     def to(self, device: torch.device, workers: int | None = None) -> Self:
         """These images on that device; workers: processes that read files, None for as many as suit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
         """A batch of each of these rows, as at test. Raises LtbenchError naming the file that cannot be read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def subset(self, chosen: Tensor) -> Self:
         """The images that a mask [N] chooses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def epoch(self, stream: Stream, t: Clock, seed: int, number: int, recipe: Recipe, share: Share = Share()) -> Draws:
         """What that stream, the method's number-th, draws in t's epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def augmented(self, draw: Any) -> Batch:
         """The images of what epoch() draws, each view augmented. Nothing here waits for the device."""
-        raise NotImplementedError
 
 
 def order(data: Data, stream: Stream, t: Clock, seed: int, number: int) -> Tensor:
