@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ltbench import record
-from ltbench.columns import plus_minus
+from ltbench.digits import plus_minus
 from ltbench.scores import GROUPS, figures, gain, summary
 
 SUITE = """\

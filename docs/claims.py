@@ -23,6 +23,7 @@ from typing import NamedTuple
 from ltbench import record as records
 from ltbench import scores
 from ltbench.compare import compare
+from ltbench.digits import fixed
 from ltbench.errors import LtbenchError
 from ltbench.record import Record
 from ltbench.tables import load
@@ -91,8 +92,8 @@ def _figures(name: str, folder: str) -> set[str]:
     return _runs_of(folder, *labels) if each else _row_of(folder, *labels)
 
 
-def _written(numbers: Iterable[float | None], digits: int = 1) -> set[str]:
-    return {f"{abs(number):.{digits}f}" for number in numbers if number is not None}
+def _written(numbers: Iterable[float | None], places: int = 1) -> set[str]:
+    return {fixed(abs(number), places) for number in numbers if number is not None}
 
 
 @cache
@@ -106,7 +107,7 @@ def _difference(folder: str, a: str, b: str) -> set[str]:
     (found,) = compare(RESULTS / folder, a, b).found
     gaps = (found["top1"], found["many"], found["medium"], found["few"])
     said = _written(number for gap in gaps for number in (gap["difference"], gap["low"], gap["high"]))
-    return said | _written([cost(folder, a, b, found["seeds"])], digits=2)
+    return said | _written([cost(folder, a, b, found["seeds"])], places=2)
 
 
 @cache

@@ -18,6 +18,7 @@ import claims
 from ltbench import analysis_writers, blocks, figures
 from ltbench.analysis import analyze
 from ltbench.compare import Gap, compare
+from ltbench.digits import fixed
 from ltbench.tables import Options, load
 from ltbench.writers import render
 
@@ -99,7 +100,8 @@ def comparisons(folder: Path) -> str:
 
 
 def _gap(gap: Gap) -> str:
-    return "n/a" if gap["difference"] is None else f"{gap['difference']:+.1f} [{gap['low']:+.1f}, {gap['high']:+.1f}]"
+    value, low, high = (fixed(gap[key], sign=True) for key in ("difference", "low", "high"))
+    return "n/a" if gap["difference"] is None else f"{value} [{low}, {high}]"
 
 
 def example() -> str:

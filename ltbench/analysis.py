@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from . import planfile
 from .errors import LtbenchError, unknown
 from .keys import canonical_json
-from .planfile import Row
+from .planfile import PlanFile, Row
 from .record import Record, raw_predictions
 from .rescore import logits_of
 from .scores import GROUPS, group_classes, is_resampled
@@ -46,6 +46,7 @@ class Confuser(TypedDict):
     """A class that another one's test images are taken for."""
 
     number: int
+    name: str  # "" where the data name none
     group: str
     share: float  # per cent of that class's errors
 
@@ -54,6 +55,7 @@ class ClassFigures(TypedDict):
     """One class; in per cent."""
 
     number: int
+    name: str  # "" where the data name none
     train_images: int
     group: str
     figures: dict[str, float | None]  # QUANTITIES
@@ -131,7 +133,7 @@ def analyze(results: Path, runs: Path, baseline: str | None = None, groups: tupl
             blocks.setdefault(row.block, []).append(row)
         labels |= dict.fromkeys(row.label for row in plan.rows)
         over = baseline or plan.baseline
-        found += [_Block(plan.suite, over, rows, there, runs).result() for rows in blocks.values()]
+        found += [_Block(plan, over, rows, there, runs).result() for rows in blocks.values()]
     if baseline and baseline not in labels:
         raise LtbenchError(f"--baseline: {unknown('row', baseline, labels)}")
     return Analysis(found, refused)
@@ -139,7 +141,7 @@ def analyze(results: Path, runs: Path, baseline: str | None = None, groups: tupl
 
 def of_votes(suite: str, rows: Sequence[Row], there: Mapping[str, Record]) -> AnalysedBlock:
     """Rows of one block and their records by key, from the predicted classes alone and without contrasts."""
-    return _Block(suite, "", rows, there, None).result(contrasts=False)
+    return _Block(PlanFile(suite=suite, baseline="", rows=tuple(rows)), "", rows, there, None).result(contrasts=False)
 
 
 def predicted(record: Record) -> np.ndarray | None:
@@ -156,9 +158,9 @@ class _Block:
     """The rows of one block and their runs, on their way to figures."""
 
     def __init__(
-        self, suite: str, baseline: str, rows: Sequence[Row], there: Mapping[str, Record], folder: Path | None
+        self, plan: PlanFile, baseline: str, rows: Sequence[Row], there: Mapping[str, Record], folder: Path | None
     ) -> None:
-        self.suite, self.baseline, self.rows, self.folder = suite, baseline, rows, folder
+        self.plan, self.baseline, self.rows, self.folder = plan, baseline, rows, folder
         complete = [there[k] for row in rows for k in row.keys.values() if k in there and there[k].total]
         self.first = next((r for r in complete if r.status == "complete"), None)
         self.runs = {row.label: dict(self._runs(row, there)) for row in rows}
@@ -186,7 +188,7 @@ class _Block:
             for name in GROUPS
         }
         return {
-            "suite": self.suite, "data": row.data, "backbone": row.backbone, "recipe": row.recipe,
+            "suite": self.plan.suite, "data": row.data, "backbone": row.backbone, "recipe": row.recipe,
             "runs_are": self._runs_are(), "thresholds": list(self.first.data.groups) if self.first else [],
             "sizes": {name: len(classes) for name, classes in self.groups.items()}, "others_many": chance,
             "rows": [self._row(row) for row in self.rows],
@@ -238,12 +240,13 @@ class _Block:
         for name in self.groups:
             out["groups"][name] = self._group(made, name, negatives)
         group_of = {c: name for name in GROUPS for c in self.groups[name]}
+        names = self.plan.class_names(row.data, len(self.first.total))
         out["classes"] = [
             {
-                "number": c, "train_images": self.first.data.counts[c], "group": group_of[c],
+                "number": c, "name": names[c], "train_images": self.first.data.counts[c], "group": group_of[c],
                 "figures": {q: 100 * float(made.values[q][c]) if q in made.values else None for q in QUANTITIES},
                 "confusers": [
-                    {"number": k, "group": group_of[k], "share": 100 * share}
+                    {"number": k, "name": names[k], "group": group_of[k], "share": 100 * share}
                     for k, share in confusion.foremost(counted.row(c), c)
                 ],
             }

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, Estimate
+from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, ClassFigures, Confuser, Estimate
 from .atomic import write_atomically
+from .digits import fixed, plus_minus
 from .writers import STYLES, booktabs, csv_value, latex, markdown_line, plain, visible_json
 
 HardNegative = Literal["to_many", "top_confusers", "confusers", "like_many"]
@@ -47,7 +48,7 @@ def panels(block: AnalysedBlock) -> list[Panel]:
             out.append(Panel(TITLES[name], lines))
     for name in ("error", "bias", "variance", "brier_bias", "brier_variance"):
         there = [c for c in block["contrasts"] if c["groups"]["all"][name]["value"] is not None]
-        cells = [[_said(c["groups"][part][name], "+") for part in PARTS] for c in there]
+        cells = [[_said(c["groups"][part][name], sign=True) for part in PARTS] for c in there]
         names = [f"{c['a']} - {c['b']}" for c in there]
         if there:
             about = "Difference in " + {
@@ -59,7 +60,7 @@ def panels(block: AnalysedBlock) -> list[Panel]:
 
 
 def _hard_negatives(block: AnalysedBlock, rows: Sequence[AnalysedRow]) -> list[Panel]:
-    chance = [_number(block["others_many"].get(part)) for part in PARTS]
+    chance = [fixed(block["others_many"].get(part)) for part in PARTS]
 
     def of(name: HardNegative) -> list[tuple[str, list[str]]]:
         return [(row["label"], [_said(row["groups"][part][name]) for part in PARTS]) for row in rows]
@@ -75,21 +76,10 @@ def _hard_negatives(block: AnalysedBlock, rows: Sequence[AnalysedRow]) -> list[P
     ]
 
 
-def _said(one: Estimate, sign: str = "") -> str:
+def _said(one: Estimate, sign: bool = False) -> str:
     """48.4±0.7, 48.4 without an interval, n/a."""
-    if one["value"] is None:
-        return "n/a"
     half = None if one["low"] is None or one["high"] is None else (one["high"] - one["low"]) / 2
-    return f"{_zero(one['value']):{sign}.1f}" + ("" if half is None else f"±{half:.1f}")
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.1f}"
-
-
-def _zero(value: float) -> float:
-    """Without a minus before 0.0."""
-    return 0.0 if round(value, 1) == 0 else value
+    return plus_minus(one["value"], half, sign)
 
 
 def heading(block: AnalysedBlock) -> str:
@@ -146,13 +136,17 @@ def confused(block: AnalysedBlock) -> list[str]:
             :3
         ]
         said = [
-            f"{c['number']} for {c['confusers'][0]['number']} ({c['confusers'][0]['group']}) "
-            f"{(c['figures']['error'] or 0) * c['confusers'][0]['share'] / 100:.0f} %"
+            f"{_called(c)} for {_called(c['confusers'][0])} ({c['confusers'][0]['group']}) "
+            f"{fixed((c['figures']['error'] or 0) * c['confusers'][0]['share'] / 100, 0)} %"
             for c in worst
         ]
         if said:
             out.append(f"  {row['label']}: {'; '.join(said)}")
     return ["Classes of few most often taken for another, per cent of their test images:", *out] if out else []
+
+
+def _called(c: ClassFigures | Confuser) -> str:
+    return c["name"] or str(c["number"])
 
 
 def render(found: Analysis, kind: str) -> str:
@@ -210,8 +204,8 @@ def write(found: Analysis, out: Path) -> list[Path]:
 # CSV: one number a line
 
 COLUMNS = (
-    "suite", "data", "backbone", "recipe", "kind", "label", "minus", "n", "group", "class", "train_images", "quantity",
-    "value", "low", "high",
+    "suite", "data", "backbone", "recipe", "kind", "label", "minus", "n", "group", "class", "name", "train_images",
+    "quantity", "value", "low", "high",
 )  # fmt: skip
 
 
@@ -234,7 +228,10 @@ def _flat(block: AnalysedBlock) -> Iterator[dict[str, Any]]:
             for name, one in {**group["figures"], **hard}.items():
                 yield here | {"quantity": name, **one}
         for c in row["classes"]:
-            here = of | {"kind": "class", "group": c["group"], "class": c["number"], "train_images": c["train_images"]}
+            here = of | {
+                "kind": "class", "group": c["group"], "class": c["number"], "name": c["name"],
+                "train_images": c["train_images"],
+            }  # fmt: skip
             for name, value in c["figures"].items():
                 yield here | {"quantity": name, "value": value}
             for i, confuser in enumerate(c["confusers"], 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .digits import fixed, plus_minus
 from .errors import LtbenchError, unknown
 from .schema import Spread, TableRow
 from .scores import GROUPS
@@ -20,13 +21,6 @@ class Column:
     number: Callable[[TableRow], float | None] | None = None
     more_is_better: bool = True
     wanted: Callable[[TableRow], bool] = lambda row: True  # shown, unless asked for, where some row wants it
-
-
-def plus_minus(mean: float | None, half: float | None, sign: bool = False) -> str:
-    """48.4±0.7, 48.4 without an interval, n/a without a mean."""
-    if mean is None:
-        return "n/a"
-    return f"{mean:{'+' if sign else ''}.1f}" + (f"±{half:.1f}" if half is not None else "")
 
 
 def _of(row: TableRow, key: str) -> Spread:
@@ -54,24 +48,24 @@ def _score(row: TableRow) -> str:
 
 
 def _plain(key: str) -> Callable[[TableRow], str]:
-    return lambda row: "n/a" if _of(row, key)["mean"] is None else f"{_of(row, key)['mean']:.1f}"
+    return lambda row: fixed(_of(row, key)["mean"])
 
 
 def _alone(row: TableRow) -> str:
-    return "" if row["alone"]["mean"] is None else f"{row['alone']['mean']:.1f}"
+    return "" if row["alone"]["mean"] is None else fixed(row["alone"]["mean"])
 
 
 def _gain(row: TableRow) -> str:
     return plus_minus(row["gain"]["mean"], row["gain"]["ci95"], sign=True) if row["gain"] else ""
 
 
-def _scaled(key: str, unit: float, digits: int) -> Callable[[TableRow], str]:
-    return lambda row: "" if row[key] is None else f"{row[key] / unit:.{digits}f}"  # type: ignore[literal-required]
+def _scaled(key: str, unit: float, places: int) -> Callable[[TableRow], str]:
+    return lambda row: "" if row[key] is None else fixed(row[key] / unit, places)  # type: ignore[literal-required]
 
 
 def _used(row: TableRow) -> str:
     used = row["macs_used"]
-    return "" if used is None or used == row["macs"] else f"{used / 1e6:.1f}"
+    return "" if used is None or used == row["macs"] else fixed(used / 1e6)
 
 
 def _published(row: TableRow) -> str:
@@ -79,7 +73,7 @@ def _published(row: TableRow) -> str:
     if reported is None:
         return ""
     mark = "!" if reported["differs"] else "" if reported["same_recipe"] else f" @{reported['epochs']}"
-    return f"{reported['top1']:.1f}{mark}"
+    return fixed(reported["top1"]) + mark
 
 
 def _figure(key: str) -> Callable[[TableRow], float | None]:

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from . import paired, planfile, student
 from . import record as records
+from .digits import fixed
 from .errors import LtbenchError, unknown
 from .planfile import PlanFile, Row
 from .record import Record
@@ -47,6 +48,7 @@ class ClassGap(TypedDict):
     """One class: its right answers over the shared seeds, and A minus B in per cent."""
 
     number: int
+    name: str  # "" where the data name none
     train_images: int
     group: str
     right_a: int
@@ -138,7 +140,7 @@ def _comparison(plan: PlanFile, ours: Row, theirs: Row, runs: Mapping[str, Recor
         raise LtbenchError("compare: some records are of other test images than the others")
     right_a, right_b = _hits(a), _hits(b)
     gaps = bootstrap(right_a, right_b, first.total, {"top1": range(len(first.total)), **groups})
-    classes = _classes(a, b, groups)
+    classes = _classes(a, b, groups, plan.class_names(ours.data, len(first.total)))
     asked = {int(seed) for row in (ours, theirs) for seed in row.keys}
     ranked = sorted(classes, key=lambda c: (-c["difference"], c["number"]))
     return {
@@ -172,7 +174,9 @@ def _mcnemar(seed: int, a: np.ndarray, b: np.ndarray) -> McNemar:
     return {"seed": seed, "only_a": only_a, "only_b": only_b, "p_exact": exact, "p_mid": mid}
 
 
-def _classes(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Sequence[int]]) -> list[ClassGap]:
+def _classes(
+    a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Sequence[int]], names: Sequence[str]
+) -> list[ClassGap]:
     """Each class that has test images."""
     group_of = {c: name for name, classes in groups.items() for c in classes}
     found: list[ClassGap] = []
@@ -183,8 +187,8 @@ def _classes(a: Sequence[Record], b: Sequence[Record], groups: Mapping[str, Sequ
             counts = a[0].data.counts
             found.append(
                 {
-                    "number": c, "train_images": counts[c], "group": group_of[c], "right_a": ours, "right_b": theirs,
-                    "difference": gap,
+                    "number": c, "name": names[c], "train_images": counts[c], "group": group_of[c], "right_a": ours,
+                    "right_b": theirs, "difference": gap,
                 }
             )  # fmt: skip
     return found
@@ -295,7 +299,8 @@ def lines(found: Comparison) -> list[str]:
 def _said(gap: Gap) -> str:
     if gap["difference"] is None:
         return "   n/a"
-    return f"{gap['difference']:+6.2f}  [{gap['low']:+.2f}, {gap['high']:+.2f}]"
+    value, low, high = (fixed(gap[key], 2, sign=True) for key in ("difference", "low", "high"))
+    return f"{value:>6}  [{low}, {high}]"
 
 
 def _told(p: float | None) -> str:
@@ -306,5 +311,9 @@ def _told(p: float | None) -> str:
 
 
 def _extremes(name: str, classes: Sequence[ClassGap]) -> list[str]:
-    shown = [f"  {c['number']:4}  {c['difference']:+6.1f}  {c['group']}, {c['train_images']} images" for c in classes]
+    shown = [
+        f"  {c['number']:4}  {fixed(c['difference'], sign=True):>6}  {c['group']}, {c['train_images']} images"
+        + (f"  {c['name']}" if c["name"] else "")
+        for c in classes
+    ]
     return [f"{name} these classes:", *shown] if shown else []

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .digits import fixed
 from .errors import LtbenchError, near
 from .labels import spelled
 
@@ -212,5 +213,5 @@ def class_line(names: Sequence[str], counts: Sequence[int]) -> str:
 
 def overlap_line(shares: Mapping[str, float | None]) -> str:
     """What two draws are expected to share, in a line."""
-    said = ", ".join(f"{name} {'n/a' if s is None else f'{100 * s:.1f} %'}" for name, s in shares.items())
+    said = ", ".join(f"{name} {'n/a' if s is None else f'{fixed(100 * s)} %'}" for name, s in shares.items())
     return f"of a draw's images another has, on average: {said}"

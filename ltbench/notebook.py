@@ -29,12 +29,14 @@ class Results:
     records: key -> the record (ltbench/record.py says what its fields are), over all suites in the folder.
     each: every record, beside the row of its suite's plan that it is of; None where it is of none.
     refused: what was damaged, and why.
+    plans: suite -> what it asks for.
     """
 
     folder: Path
     records: Mapping[str, Record]
     each: tuple[tuple[Record, planfile.Row | None], ...]
     refused: tuple[str, ...]
+    plans: Mapping[str, planfile.PlanFile]
 
     def __repr__(self) -> str:
         suites = ", ".join(sorted({record.suite for record, _ in self.each}))
@@ -71,24 +73,28 @@ class Results:
     def per_class(self) -> pd.DataFrame:
         """A line per complete record and class: training images, test images, right answers, accuracy in per cent.
 
-        suite to asked are those of runs().
+        suite to asked are those of runs(); name is "" where the data have none, and of draws that are of no row.
         """
         import pandas as pd
 
         frames = [
             pd.DataFrame(
                 _origin(record, row) | {
-                    "class": range(len(record.total)), "train_images": record.data.counts,
-                    "total": record.total, "right": record.right,
+                    "class": range(len(record.total)), "name": self._class_names(record, row),
+                    "train_images": record.data.counts, "total": record.total, "right": record.right,
                 }
             )
             for record, row in self.each
             if record.status == "complete"
         ]  # fmt: skip
         if not frames:
-            return pd.DataFrame(columns=[*ORIGIN, "class", "train_images", "total", "right"])
+            return pd.DataFrame(columns=[*ORIGIN, "class", "name", "train_images", "total", "right", "accuracy"])
         joined = pd.concat(frames, ignore_index=True)
         return joined.assign(accuracy=100 * joined["right"] / joined["total"].where(joined["total"] > 0))
+
+    def _class_names(self, record: Record, row: planfile.Row | None) -> tuple[str, ...]:
+        plan, data = self.plans.get(record.suite), row.data if row else record.data.name
+        return plan.class_names(data, len(record.total)) if plan else ("",) * len(record.total)
 
 
 def load(folder: str | Path) -> Results:
@@ -96,16 +102,19 @@ def load(folder: str | Path) -> Results:
     folder = Path(folder)
     each: list[tuple[Record, planfile.Row | None]] = []
     refused: list[str] = []
+    plans: dict[str, planfile.PlanFile] = {}
     for suite in planfile.suite_folders(folder):
         found, bad = records.read_folder(suite)
         refused += bad
+        asked: dict[str, planfile.Row] = {}
         try:
-            asked = {key: row for row in planfile.read(suite).rows for key in row.keys.values()}
+            plan = planfile.read(suite)
+            plans[plan.suite] = plan
+            asked = {key: row for row in plan.rows for key in row.keys.values()}
         except LtbenchError as error:
-            asked = {}
             refused.append(str(error))
         each += [(record, asked.get(key)) for key, record in found.items()]
-    return Results(folder, {record.key: record for record, _ in each}, tuple(each), tuple(refused))
+    return Results(folder, {record.key: record for record, _ in each}, tuple(each), tuple(refused), plans)
 
 
 def _origin(record: Record, row: planfile.Row | None) -> dict[str, Any]:

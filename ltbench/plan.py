@@ -33,11 +33,12 @@ class Plan:
     rows: list[Row] = field(default_factory=list)
     # data label -> group -> the expected share of a draw's images that another draw has too
     overlaps: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # data label -> names, where classes have names
 
     def file(self) -> PlanFile:
         """What stands in plan.json."""
         baseline = _baseline(self.suite, [row.label for row in self.rows])
-        return PlanFile(suite=self.suite.name, baseline=baseline, rows=tuple(self.rows))
+        return PlanFile(suite=self.suite.name, baseline=baseline, rows=tuple(self.rows), classes=self.classes)
 
     @cached_property
     def unset(self) -> PlanFile | None:
@@ -99,6 +100,7 @@ def make(suite: Suite, folder: Path) -> Plan:
             faults.append(str(error))
             continue
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
+        plan.classes |= {data.label: sets[0].classes} if sets[0].classes else {}
         fitting: set[str] = set()
         for entry, ref, recipe in entries:
             visit = Visitor(plan, data, sets, net, suite.where("methods", entry.index), fitting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -35,6 +35,12 @@ class PlanFile(BaseModel, frozen=True, extra="forbid"):
     suite: str
     baseline: str
     rows: tuple[Row, ...]
+    classes: dict[str, tuple[str, ...]] = {}  # data -> the names of its classes, in label order, where they have names
+
+    def class_names(self, data: str, classes: int) -> tuple[str, ...]:
+        """The names of the classes of a row's data; "" each where so many are not named."""
+        found = self.classes.get(data, ())
+        return found if len(found) == classes else ("",) * classes
 
 
 def write(plan: PlanFile, folder: Path) -> None:
@@ -95,21 +101,29 @@ def merged(old: PlanFile, new: PlanFile) -> PlanFile:
     rows = {(row.block, row.label): row for row in old.rows}
     for row in new.rows:
         rows[row.block, row.label] = _joined(rows.get((row.block, row.label)), row)
-    return new.model_copy(update={"rows": tuple(rows.values()), "baseline": old.baseline})
+    return _of_rows(new, old, rows.values()).model_copy(update={"baseline": old.baseline})
 
 
 def refreshed(old: PlanFile, new: PlanFile) -> PlanFile:
     """The rows of a suite file as it is now, new, with what only a --set asks for: seeds of theirs, and other rows."""
     kept = {(row.block, row.label): row for row in _standing(old, new) if row.sets}
     rows = [_joined(kept.pop((row.block, row.label), None), row) for row in new.rows]
-    return new.model_copy(update={"rows": (*rows, *kept.values())})
+    return _of_rows(new, old, (*rows, *kept.values()))
 
 
 def renewed(old: PlanFile, now: PlanFile) -> PlanFile:
     """A plan whose rows of the suite file are those of the file as it is now; none more where all are of a --set."""
     if any(not row.sets for row in old.rows):
         return refreshed(old, now)
-    return old.model_copy(update={"rows": tuple(_standing(old, now))})
+    return _of_rows(old, now, _standing(old, now))
+
+
+def _of_rows(plan: PlanFile, other: PlanFile, rows: Iterable[Row]) -> PlanFile:
+    """A plan with these rows of its own and another's, and the names of their classes."""
+    kept = tuple(rows)
+    named = other.classes | plan.classes
+    classes = {data: named[data] for data in dict.fromkeys(row.data for row in kept) if data in named}
+    return plan.model_copy(update={"rows": kept, "classes": classes})
 
 
 def _standing(old: PlanFile, now: PlanFile) -> list[Row]:

@@ -13,6 +13,7 @@ from typing import Any
 from . import __version__, blocks, figures, footers, scores, svg
 from .blocks import Block, Entry
 from .columns import Column, chosen_columns, is_bold, title
+from .digits import fixed
 from .labels import spelled
 from .record import Record, Stretch, Volatile
 from .writers import plain
@@ -224,7 +225,7 @@ def _figures_of(run: Record) -> Iterator[tuple[str, str]]:
         return
     found = scores.figures(run)
     for key, name in {"top1": "top-1", **{group: group for group in scores.GROUPS}, "ece": "ECE"}.items():
-        yield name, "n/a" if (value := found[key]) is None else f"{value:.1f}"
+        yield name, fixed(found[key])
 
 
 def _environment_of(run: Record) -> list[tuple[str, str, bool]]:

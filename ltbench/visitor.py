@@ -42,11 +42,16 @@ class Sample:
     fingerprints: Mapping[str, str]
     size: int  # pixels a side
     overlap: dict[str, float | None]  # as in Plan.overlaps
+    classes: tuple[str, ...]  # their names; none where they are but numbers
 
     @classmethod
     def of(cls, data: Dataset) -> Sample:
         """A dataset's."""
-        return cls(data.spec, data.counts, data.groups, data.fingerprints, data.train.size, overlap(data))
+        numbered = data.classes == tuple(map(str, range(len(data.classes))))
+        return cls(
+            data.spec, data.counts, data.groups, data.fingerprints, data.train.size, overlap(data),
+            () if numbered else data.classes,
+        )  # fmt: skip
 
 
 def row_label(entry: MethodEntry, ref: Ref) -> str:

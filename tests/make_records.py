@@ -58,9 +58,11 @@ def row(made: Sequence[Record], **changes: Any) -> Row:
     return Row(**fields | {"recipe": "two", "block": "b" * 64, "keys": keys} | changes)
 
 
-def write(folder: Path, rows: Iterable[Row], made: Iterable[Record], baseline: str = "ce", suite: str = "toy") -> Path:
+def write(
+    folder: Path, rows: Iterable[Row], made: Iterable[Record], baseline: str = "ce", suite: str = "toy", **changes: Any
+) -> Path:
     """folder/<suite> with a plan of these rows and these records."""
-    planfile.write(PlanFile(suite=suite, baseline=baseline, rows=tuple(rows)), folder / suite)
+    planfile.write(PlanFile(suite=suite, baseline=baseline, rows=tuple(rows), **changes), folder / suite)
     for record in made:
         records.write(record, folder / suite)
     return folder / suite

@@ -73,6 +73,8 @@ def test_each_decomposition_adds_up_in_classes_and_groups(block):
 def test_hard_negatives_are_counted_from_the_confusions(toy, block):
     said, true = predicted_of(toy, "ldam_drw"), simulated.TRUE
     found = simulated.row_of(block, "ldam_drw")
+    assert {(c["number"], c["name"]) for c in found["classes"]} == {(c, f"class{c}") for c in range(9)}
+    assert all(k["name"] == f"class{k['number']}" for c in found["classes"] for k in c["confusers"])
     tops, numbers = [], []
     for c, one in zip(range(9), found["classes"], strict=True):
         taken = np.bincount(said[:, true == c].ravel(), minlength=9)

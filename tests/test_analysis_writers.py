@@ -93,16 +93,16 @@ def test_hostile_labels_are_shown_as_text(label, tmp_path):
 
 def test_what_is_said_of_a_figure_is_half_of_its_interval():
     assert analysis_writers._said({"value": 48.4, "low": 47.7, "high": 49.1}) == "48.4±0.7"
-    assert analysis_writers._said({"value": -0.04, "low": None, "high": None}, "+") == "+0.0"
+    assert analysis_writers._said({"value": -0.04, "low": None, "high": None}, sign=True) == "-0.0"
     assert analysis_writers._said({"value": None, "low": None, "high": None}) == "n/a"
 
 
 def test_the_classes_most_often_taken_for_one_other_are_named_by_images_not_by_errors():
-    def of(number, error, share):
-        confusers = [{"number": 0, "group": "many", "share": share}]
-        return {"number": number, "group": "few", "figures": {"error": error}, "confusers": confusers}
+    def of(number, error, share, name=""):
+        confusers = [{"number": 0, "name": "dog" if name else "", "group": "many", "share": share}]
+        return {"number": number, "name": name, "group": "few", "figures": {"error": error}, "confusers": confusers}
 
     # 20 * 0.9 = 18, 80 * 0.5 = 40, 60 * 0.6 = 36, 10 * 1 = 10
-    classes = [of(5, 20, 90), of(6, 80, 50), of(7, 60, 60), of(8, 10, 100)]
+    classes = [of(5, 20, 90), of(6, 80, 50), of(7, 60, 60, "wolf"), of(8, 10, 100)]
     _, said = analysis_writers.confused({"rows": [{"label": "ce", "classes": classes}]})
-    assert said == "  ce: 6 for 0 (many) 40 %; 7 for 0 (many) 36 %; 5 for 0 (many) 18 %"
+    assert said == "  ce: 6 for 0 (many) 40 %; wolf for dog (many) 36 %; 5 for 0 (many) 18 %"

@@ -48,6 +48,18 @@ def test_figures_by_hand(two):
     assert first["p_exact"] == 1 and first["p_mid"] == pytest.approx(22 / 32)
 
 
+def test_classes_go_by_their_names_where_the_plan_has_them(tmp_path, command):
+    made = [predicted("ce", 0, (9, 5, 1)), predicted("bbn", 0, (7, 5, 4))]
+    named = {"toy_lt": ("ant", "bee", "a\x1b[31m\ncat")}
+    folder = write(tmp_path, [row(made[:1]), row(made[1:])], made, classes=named).parent
+    (found,) = compared(folder, "bbn", "ce")
+    assert [c["name"] for c in (*found["gained"], *found["lost"])] == ["a\x1b[31m\ncat", "ant"]
+    shown = command("compare", "bbn", "ce", folder).stdout
+    assert "     0   -20.0  many, 200 images  ant\n" in shown and "\x1b" not in shown
+    (unnamed,) = compared(write(tmp_path / "not", [row(made[:1]), row(made[1:])], made).parent, "bbn", "ce")
+    assert [c["name"] for c in unnamed["lost"]] == [""] and "     0   -20.0  many, 200 images" in lines(unnamed)
+
+
 def test_other_groups_hold_other_classes(two):
     (found,) = compared(two, "ride(experts=3)", "ce", (40, 5))  # of 200, 60 and 5 images
     assert found["many"]["difference"] == pytest.approx(-2.5) and found["medium"]["difference"] == 25

@@ -56,6 +56,15 @@ def test_runs_and_classes(five):
     assert classes.groupby(["label", "seed"])["right"].sum()["ce", 1] == 18
 
 
+def test_classes_have_their_names(tmp_path):
+    results = ltbench.load(write(tmp_path, *make_records.five(), classes={"toy_lt": ("ant", "bee", "cat")}))
+    classes = results.per_class()
+    assert classes["name"].tolist() == ["ant", "bee", "cat"] * 5
+    (results.folder / "plan.json").unlink()
+    make_records.write(tmp_path, *make_records.five())
+    assert set(ltbench.load(results.folder).per_class()["name"]) == {""}, "of a plan that names none"
+
+
 def test_a_notebook_s_cell_that_ends_with_it_says_what_is_there_and_no_more(five):
     assert repr(ltbench.load(five)) == f"<Results in {five}: 5 records of toy; 0 refused>"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import made_images
 import make_records
 import pytest
 import tiny
 
 from ltbench import plan, planfile, running, suite
+from ltbench.data.dataset import open_dataset
 from ltbench.errors import LtbenchError
 
 
@@ -164,3 +166,26 @@ def test_a_file_that_cannot_be_planned_without_its_set_keeps_its_rows(tmp_path, 
     made = tiny.make(tmp_path, glyph_cache, "nonsense", "methods=[ce]", "recipe.epochs=3")
     running._write_plan(made, where)
     assert [row.recipe for row in planfile.read(where.results / "tiny").rows] == ["tiny", "tiny [epochs=3]"]
+
+
+def test_the_names_of_classes_stand_where_rows_are_of_their_data(tmp_path, glyph_cache):
+    where = tiny.settings(tmp_path, glyph_cache)
+    here, fewer = "glyphs_lt(imbalance=3, head=9)", "glyphs_lt(imbalance=3, head=9, classes=5)"
+    running._write_plan(tiny.make(tmp_path, glyph_cache, "ce"), where)
+    running._write_plan(tiny.make(tmp_path, glyph_cache, "ce", "data.classes=5"), where)
+    plan = planfile.read(where.results / "tiny")
+    assert set(plan.classes) == {row.data for row in plan.rows} == {here, fewer}
+    assert plan.classes[fewer] == plan.classes[here][:5] == plan.class_names(fewer, 5) and len(plan.classes[here]) == 62
+    assert plan.class_names(fewer, 6) == plan.class_names("other", 6) == ("",) * 6, "of something else"
+    gone = planfile.refreshed(plan, plan_of(make_records.row([make_records.make("ce")])))
+    assert set(gone.classes) == {fewer}, "the file asks for other data now"
+
+
+def test_classes_that_are_but_numbers_have_no_names(tmp_path):
+    made_images.write(tmp_path / "own", [(f"{part}/{c}/a.png", c) for part in ("train", "test") for c in (0, 1)], 8)
+    data = ("data={name: folder, root: own}", "recipe.image_size=8", "recipe.augment=[flip]")
+    assert tiny.make(tmp_path, tmp_path, "ce", *data).file().classes == {}
+    (tmp_path / "own" / "train" / "1").rename(tmp_path / "own" / "train" / "one")
+    (tmp_path / "own" / "test" / "1").rename(tmp_path / "own" / "test" / "one")
+    open_dataset.cache_clear()
+    assert tiny.make(tmp_path, tmp_path, "ce", *data).file().classes == {"folder(own)": ("0", "one")}

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import rescore, scores
 from ..blocks import Block, Entry
+from ..digits import fixed
 from ..record import Epoch, Record
 from .style import (
     COLORS,
@@ -125,7 +126,7 @@ def reliability(block: Block) -> Figure:
     if not rows:
         raise NothingError("no record holds calibration bins")
     looked = looks(block, rows)
-    eces = [f"ECE {entry.row['ece']['mean']:.1f}" if entry.row["ece"]["mean"] is not None else "" for entry in rows]
+    eces = ["" if (ece := entry.row["ece"]["mean"]) is None else f"ECE {fixed(ece)}" for entry in rows]
     legend = [_handle(f"{name(e, 36)}: {ece}", look) for e, ece, look in zip(rows, eces, looked, strict=True)]
     notes = [some(len(rows), len(block.ran)), f"bins of 10 images or more; ECE in per cent; {numbers(rows)}"]
     sheet = Sheet(block, "Reliability of the confidence", notes, 4.0, legend)
