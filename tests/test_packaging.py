@@ -223,7 +223,9 @@ def test_tables_read_records_only() -> None:
     }  # fmt: skip
     assert ours(ROOT / "ltbench/writers.py") <= {"tables", "footers", "columns", "schema", "scores"}
     assert ours(ROOT / "ltbench/footers.py") <= {"paired", "schema", "scores", "data"}
-    assert ours(ROOT / "ltbench/compare.py") <= {"record", "planfile", "scores", "errors", "paired", "student", "digits"}
+    assert ours(ROOT / "ltbench/compare.py") <= {
+        "record", "planfile", "scores", "errors", "paired", "student", "digits",
+    }  # fmt: skip
     assert ours(ROOT / "ltbench/decompose.py") <= {"student"}
     assert ours(ROOT / "ltbench/confusion.py") <= {"student"}
     assert ours(ROOT / "ltbench/analysis.py") <= {
