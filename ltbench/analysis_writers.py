@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, ClassFigures, Confuser, Estimate
 from .atomic import write_atomically
 from .digits import fixed, plus_minus
-from .writers import STYLES, booktabs, csv_value, latex, markdown_line, plain, visible_json
+from .footers import heading
+from .markup import STYLES, csv_text, grid, latex_comments, markdown_line, plain, visible_json
 
 HardNegative = Literal["to_many", "top_confusers", "confusers", "like_many"]
 FORMATS = ("text", "md", "latex", "csv", "json")
@@ -82,11 +81,6 @@ def _said(one: Estimate, sign: bool = False) -> str:
     return plus_minus(one["value"], half, sign)
 
 
-def heading(block: AnalysedBlock) -> str:
-    """What a block holds, in a line."""
-    return f"{block['suite']}: {block['data']}, {block['backbone']}, recipe {block['recipe'] or '(unnamed)'}"
-
-
 DOMINGOS = (
     "Error = bias + net variance (Domingos 2000); the main prediction is the majority's, of tied classes each with the "
     "same probability. "
@@ -155,31 +149,20 @@ def render(found: Analysis, kind: str) -> str:
         return visible_json(found.blocks) + "\n"
     if kind == "csv":
         return _csv(found.blocks)
-    return "\n".join(_latex(block) if kind == "latex" else _markdown(block) for block in found.blocks)
+    return "\n".join(_block(block, kind) for block in found.blocks)
 
 
-def _markdown(block: AnalysedBlock) -> str:
-    from tabulate import tabulate
-
-    write = STYLES["md"][0]
-    parts = [f"**{write(heading(block))}**"]
+def _block(block: AnalysedBlock, kind: str) -> str:
+    write, tables = STYLES[kind].write, []
     for panel in panels(block):
-        cells = [[write(label), *map(write, line)] for label, line in panel.lines]
-        align = ("left", *("right",) * len(PARTS))
-        body = tabulate(cells, [write(panel.first), *PARTS], tablefmt="github", disable_numparse=True, colalign=align)
-        parts += [write(panel.title), body]
-    parts.append("  \n".join(map(markdown_line, [*confused(block), *notes(block)])))
-    return "\n\n".join(parts) + "\n"
-
-
-def _latex(block: AnalysedBlock) -> str:
-    about = [heading(block), "needs the package booktabs", *confused(block), *notes(block)]
-    parts = [f"% {plain(line)}" for line in about]
-    for panel in panels(block):
-        cells = [[latex(label), *map(latex, line)] for label, line in panel.lines]
-        table = booktabs(cells, [latex(panel.first), *PARTS], ["left", *["right"] * len(PARTS)])
-        parts += [f"% {plain(panel.title)}", table]
-    return "\n".join(parts) + "\n"
+        cells = [[write(text) for text in (label, *line)] for label, line in panel.lines]
+        tables.append((panel.title, grid(kind, [write(panel.first), *PARTS], cells)))
+    name, said = heading(block), [*confused(block), *notes(block)]
+    if kind == "latex":
+        parts = [line for title, table in tables for line in (f"% {plain(title)}", table)]
+        return "\n".join([*latex_comments(name, said), *parts]) + "\n"
+    parts = [text for title, table in tables for text in (write(title), table)]
+    return "\n\n".join([f"**{write(name)}**", *parts, "  \n".join(map(markdown_line, said))]) + "\n"
 
 
 def write(found: Analysis, out: Path) -> list[Path]:
@@ -210,13 +193,8 @@ COLUMNS = (
 
 
 def _csv(blocks: Sequence[AnalysedBlock]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writeheader()
-    for block in blocks:
-        start = {key: block[key] for key in ("suite", "data", "backbone", "recipe")}
-        writer.writerows({key: csv_value(value) for key, value in (start | line).items()} for line in _flat(block))
-    return out.getvalue()
+    start = ("suite", "data", "backbone", "recipe")
+    return csv_text(COLUMNS, ({key: block[key] for key in start} | line for block in blocks for line in _flat(block)))  # type: ignore[literal-required]
 
 
 def _flat(block: AnalysedBlock) -> Iterator[dict[str, Any]]:

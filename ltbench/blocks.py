@@ -70,7 +70,7 @@ class Block:
     @property
     def title(self) -> str:
         """What the block holds, in a line."""
-        return footers.heading([entry.row for entry in self.entries])
+        return footers.heading(self.entries[0].row)
 
     @cached_property
     def ran(self) -> list[Entry]:

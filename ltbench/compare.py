@@ -13,6 +13,7 @@ from . import paired, planfile, student
 from . import record as records
 from .digits import fixed
 from .errors import LtbenchError, unknown
+from .footers import heading
 from .planfile import PlanFile, Row
 from .record import Record
 from .scores import GROUPS, group_classes, is_resampled
@@ -268,7 +269,7 @@ def lines(found: Comparison) -> list[str]:
     n, lacking = len(found["seeds"]), found["lacking"]
     run = "draw" if is_resampled(found["data"]) else "seed"
     out = [
-        f"{found['suite']}: {found['data']}, {found['backbone']}, recipe {found['recipe'] or '(unnamed)'}",
+        heading(found),
         f"A = {a}, B = {b}: A - B in points of accuracy",
         "",
         *(f"{name.replace('top1', 'top-1'):8}{_said(found[name])}" for name in ("top1", *GROUPS)),  # type: ignore[literal-required]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from . import paired
 from .data.spec import IN_FILES
@@ -10,10 +11,9 @@ from .schema import TableRow
 from .scores import is_resampled
 
 
-def heading(rows: Sequence[TableRow]) -> str:
-    """What a block holds, in a line."""
-    first = rows[0]
-    return f"{first['suite']}: {first['data']}, {first['backbone']}, recipe {first['recipe'] or '(unnamed)'}"
+def heading(of: Mapping[str, Any]) -> str:
+    """What a block holds, in a line; of: a row of it, or whatever else names its suite, data, backbone and recipe."""
+    return f"{of['suite']}: {of['data']}, {of['backbone']}, recipe {of['recipe'] or '(unnamed)'}"
 
 
 LEFT_OUT = "Only the rows that --only names, and the baseline; the suite may have more."

@@ -94,7 +94,7 @@ def compare(
 ) -> None:
     """Two rows head to head: the difference, how sure it is, and where it comes from."""
     from . import compare as comparing
-    from .writers import plain, visible_json
+    from .markup import plain, visible_json
 
     one_of("--format", format, ("text", "json"))
     found, refused = comparing.compare(results, _row(a, results), _row(b, results), _groups(groups))

@@ -15,8 +15,8 @@ from .blocks import Block, Entry
 from .columns import Column, chosen_columns, is_bold, title
 from .digits import fixed
 from .labels import spelled
+from .markup import plain
 from .record import Record, Stretch, Volatile
-from .writers import plain
 
 MOST_FIGURES = 24  # a page draws no more: the first kinds of all blocks come before the last kinds of the first block
 

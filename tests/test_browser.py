@@ -16,7 +16,7 @@ from rich_records import suite
 from test_hostile import HOSTILE
 
 from ltbench import figures, report
-from ltbench.writers import plain
+from ltbench.markup import plain
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from make_records import make, row, text, write
 from markdown_it import MarkdownIt
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
-from ltbench import writers
+from ltbench import markup, writers
 from ltbench.tables import load
 
 HOSTILE = (
@@ -60,7 +60,7 @@ def hostile(request, tmp_path):
 
 def shown(name: str) -> str:
     """How a name is to be read: in one line, with nothing in it that steers."""
-    return writers.plain(name)
+    return markup.plain(name)
 
 
 def test_there_are_25_of_them():

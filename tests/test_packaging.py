@@ -221,10 +221,11 @@ def test_tables_read_records_only() -> None:
         "record", "planfile", "former", "scores", "errors", "columns", "paired", "published", "rescore", "schema",
         "data",
     }  # fmt: skip
-    assert ours(ROOT / "ltbench/writers.py") <= {"tables", "footers", "columns", "schema", "scores"}
+    assert ours(ROOT / "ltbench/writers.py") <= {"tables", "footers", "columns", "markup", "schema", "scores"}
+    assert ours(ROOT / "ltbench/markup.py") == ours(ROOT / "ltbench/digits.py") == set()
     assert ours(ROOT / "ltbench/footers.py") <= {"paired", "schema", "scores", "data"}
     assert ours(ROOT / "ltbench/compare.py") <= {
-        "record", "planfile", "scores", "errors", "paired", "student", "digits",
+        "record", "planfile", "scores", "errors", "paired", "student", "digits", "footers",
     }  # fmt: skip
     assert ours(ROOT / "ltbench/decompose.py") <= {"student"}
     assert ours(ROOT / "ltbench/confusion.py") <= {"student"}

@@ -21,8 +21,8 @@ from rich_records import METHODS, drawn, suite
 from test_hostile import HOSTILE
 
 from ltbench import figures, report, svg
+from ltbench.markup import plain
 from ltbench.record import Stretch, Volatile
-from ltbench.writers import plain
 
 ROOT = Path(__file__).parent.parent
 NOWHERE = Path("no-such-runs")

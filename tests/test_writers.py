@@ -11,7 +11,7 @@ import make_records
 import pytest
 from make_records import make, row, text, write
 
-from ltbench import columns, tables, writers
+from ltbench import columns, markup, tables, writers
 from ltbench.tables import load
 from ltbench.writers import render
 
@@ -146,4 +146,4 @@ def test_the_columns_of_csv_are_the_same_whatever_has_run(tmp_path):
     [("-0.6±0.3", r"$-$0.6$\pm$0.3"), ("[-1.6, +0.3]", "{[}$-$1.6, +0.3{]}"), ("ride-2", "ride-2"), ("--1", "-{}-1")],
 )
 def test_latex_has_a_minus_before_a_number_and_a_hyphen_in_a_name(text, written):
-    assert writers.latex(text) == written
+    assert markup.latex(text) == written

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .. import analysis
 from ..analysis import PARTS, AnalysedBlock, AnalysedRow, Estimate
 from ..blocks import Block
+from ..markup import plain
 from ..scores import is_resampled
-from ..writers import plain
 from .style import (
     GROUP_COLORS,
     INK,

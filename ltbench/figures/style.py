@@ -10,8 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..blocks import Block, Entry
+from ..markup import plain
 from ..scores import is_resampled
-from ..writers import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
