@@ -81,8 +81,8 @@ def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors, flushed to the disk. Raises OSError that says what was needed and what was free."""
     try:
-        # cloned: safetensors refuses tensors that share their memory
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, path)
+        # copies: safetensors refuses tensors that share their memory
+        save_file({name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}, path)
         with open(path, "rb") as file:
             os.fsync(file.fileno())
     except (safetensors.SafetensorError, OSError) as error:  # the former is how safetensors tells of a full disk

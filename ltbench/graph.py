@@ -117,6 +117,7 @@ class Graphed:
         self._phase: dict[float | None, Any] = {}  # the yes/no questions, and their answers, of the last check
         self._held: Sequence[Micro] = ()
         self._replay: Work | None = None
+        self._full = -1  # the last epoch in which there was no memory to record
         self.recordings = 0
 
     def __call__(self, t: Clock, parts: Sequence[Micro]) -> Outcome:
@@ -125,7 +126,8 @@ class Graphed:
         images = sum(part.draws[0].size for part in parts)
         if images > self._images:  # a run may go on at the short last step of an epoch
             self._form, self._images, self._watch = form, images, None
-        if self._possible is False or form != self._form:  # the last batch of an epoch may be short
+        hopeless = self._possible is False or t.epoch == self._full
+        if hopeless or form != self._form:  # the last batch of an epoch may be short
             return self._eager(t, parts)
         if self._watch is None or not self._watch.holds(t):
             # Done once eagerly: it shows what is read off the clock, and makes what a recording may not make.
@@ -138,6 +140,9 @@ class Graphed:
             try:
                 self._replay = self._tape.record(lambda: self._eager(cast(Clock, self._watch), self._held))
                 self.recordings += 1
+            except torch.OutOfMemoryError:  # for now: runs beside this one may fill the device
+                self._full = t.epoch
+                return self._eager_after_all(t, parts)
             except RuntimeError as error:
                 return self._give_up(str(error).partition("\n")[0], t, parts)
         for held, new in zip(tree_leaves(self._held), tree_leaves(parts), strict=True):
@@ -162,6 +167,9 @@ class Graphed:
     def _give_up(self, reason: str, t: Clock, parts: Sequence[Micro]) -> Outcome:
         self._possible = False
         self._eagerly(reason)
+        return self._eager_after_all(t, parts)
+
+    def _eager_after_all(self, t: Clock, parts: Sequence[Micro]) -> Outcome:
         self._eager.stepper.zero_grad()  # what a recording that broke off has left there was never computed
         return self._eager(t, parts)
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from . import runs
+from . import runs, world
 from .claims import Claims
 from .errors import LtbenchError, told
 from .events import Event, Report, by_others, elsewhere
@@ -26,7 +26,7 @@ from .runspec import RunSpec
 from .signals import EXIT, Signals
 from .state import Settings
 from .together import LOOK, carry_out_together
-from .worker import work
+from .worker import LEAVE, work
 
 # glibc gives large blocks back to the system at once and faults every page anew; kept, fp32 trains a sixth faster
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
@@ -46,9 +46,9 @@ def carry_out(
 
     Raises LtbenchError, before the first one begins, where several processes cannot share the batches of some.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1:
-        return carry_out_together(todo, plan, settings, world, report, signals)
+    if world.size() > 1:
+        return carry_out_together(todo, plan, settings, report, signals)
+    world.train_alone()
     if not todo:
         return {}
     os.environ.update({key: os.environ.get(key, value) for key, value in MALLOC.items()})
@@ -64,7 +64,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     spec: RunSpec | None = None  # what it is at
-    told: bool = False  # to stop, since another runner has taken its run over
+    told: bool = False  # to leave its run, since another runner has taken it over
 
     def end(self) -> None:
         """Let it go, and see that it has gone."""
@@ -104,7 +104,7 @@ class _Pool:
                 self.waiting.clear()
                 for worker in self.workers:
                     with contextlib.suppress(OSError):  # it has died meanwhile
-                        worker.pipe.send(None)  # anything in the pipe means: stop at the next step
+                        worker.pipe.send(None)
             self._stop_what_is_lost()
             self._deal()
             for worker in self._ready():
@@ -176,7 +176,7 @@ class _Pool:
             if worker.spec and not worker.told and self.claims.lost(worker.spec):
                 worker.told = True
                 with contextlib.suppress(OSError):
-                    worker.pipe.send(None)
+                    worker.pipe.send(LEAVE)
 
     def _ready(self) -> list[_Worker]:
         """The workers that have something to say, or have died; waits a moment for one."""
@@ -193,7 +193,7 @@ class _Pool:
             self.report(said)
             return
         key, status = said
-        spec, worker.spec = worker.spec, None
+        (spec, worker.spec), worker.told = (worker.spec, None), False
         assert spec is not None and spec.key == key
         self.claims.give_back(spec)
         if status is not None:

@@ -28,6 +28,7 @@ from .errors import LtbenchError
 
 BEAT = 5.0  # seconds between two touches
 STALE = 60.0  # seconds without a touch after which a lease of another machine is dead
+BLIND = 15.0  # seconds between two looks after which a watcher begins to count anew
 DAY = 86400.0
 PREFIX = "lease-"
 
@@ -108,13 +109,21 @@ class _Held:
     lost: bool = False
 
 
+class _Seen(NamedTuple):
+    """Another's lease, as a watcher knows it."""
+
+    lease: Found
+    since: float  # when it was first seen like that, and at least every BLIND seconds from then on
+    looked: float  # when it was last seen
+
+
 class Leases:
     """The leases of one runner, and what it has seen of the others'."""
 
     def __init__(self, beat: float = BEAT, stale: float = STALE, clock: Callable[[], float] = time.monotonic) -> None:
         self.beat, self.stale, self.clock = beat, stale, clock
         self._held: dict[Path, _Held] = {}
-        self._seen: dict[Path, tuple[Found, float]] = {}  # a lease as it was when it last changed, and when that was
+        self._seen: dict[Path, _Seen] = {}
         self._lock, self._end = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -183,14 +192,15 @@ class Leases:
 
     def _lives(self, lease: Found) -> bool:
         """Whether a lease counts: by its processes where we see them, else by its touches."""
-        seen = lease.holder.lives()
-        if seen is not None:
-            return seen
-        before, since = self._seen.get(lease.path, (None, 0.0))
-        if before != lease:
-            self._seen[lease.path] = (lease, self.clock())
-            return True
-        return self.clock() - since < self.stale
+        known = lease.holder.lives()
+        if known is not None:
+            return known
+        now = self.clock()
+        seen = self._seen.get(lease.path)
+        # a touch is missed as well by a watcher that could not look, as where the file server stood still for all
+        since = seen.since if seen and seen.lease == lease and now - seen.looked < BLIND else now
+        self._seen[lease.path] = _Seen(lease, since, now)
+        return now - since < self.stale
 
     def _keep_touching(self) -> None:
         while not self._end.wait(self.beat):
@@ -201,8 +211,9 @@ class Leases:
 
     @staticmethod
     def _touch(held: _Held) -> None:
-        with contextlib.suppress(OSError):  # given back meanwhile, or the network is away for a moment
+        with contextlib.suppress(OSError):  # given back meanwhile, the network is away, or the file is no more
             os.utime(held.file)
+        with contextlib.suppress(OSError):
             there = _read(held.path)
             # who takes a run over removes our lease at the end, when it is certain
             held.lost = there.holder.token != held.token if there else not held.path.exists()

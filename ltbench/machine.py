@@ -22,11 +22,19 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
+from . import world
+
 T = TypeVar("T")
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
-    """Accelerate for this device and precision; runs of one process may differ in both."""
+    """Accelerate for this device and precision; runs of one process may differ in both.
+
+    The recipe says how a run is trained, and no variable of the environment: one could have Accelerate divide the loss
+    or compile the method, under the same key.
+    """
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+        del os.environ[name]
     AcceleratorState._reset_state(reset_partial_state=True)
     if device == "cuda":
         torch.backends.cudnn.deterministic = True  # a resumed run equals an uninterrupted one to the bit
@@ -47,7 +55,7 @@ def origin(device: str) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else f"{device}: {cpu_name()}",
         "threads": torch.get_num_threads(),
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "world_size": world.size(),
         "torch": versions()["torch"],
         **dict(zip(("commit", "clean"), commit(), strict=True)),
     }

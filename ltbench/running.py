@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import world
 from .cores import cores
 from .data_commands import DataOption, SetOption, SuiteArgument
 from .errors import LtbenchError
@@ -70,7 +70,7 @@ def run(
         _print_plan(plan, chosen, asked, settings, "text")
         return
     why = state.outstanding(chosen, settings)
-    main_process = int(os.environ.get("RANK", "0")) == 0
+    main_process = world.is_first()
     if main_process:
         _write_plan(plan, settings)
         _check_room(*((settings.results / plan.suite.name, settings.runs) if why else ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import sys
 import time
 import traceback
@@ -17,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from . import checkpoints, machine, registry, sources
+from . import checkpoints, machine, registry, sources, world
 from . import record as records
 from .data.seeds import seed_of
 from .data.streams import Data
@@ -31,9 +32,11 @@ from .method import Method
 from .record import Record, Status
 from .runspec import RunSpec
 from .state import Settings, done, latest
-from .trainer import DivergedError, Fit, Interrupted, Progress
+from .trainer import DivergedError, Fit, Interrupted, LostError, Progress
 
 AGREED = ("complete", "diverged")  # what processes that train together all find, or none
+SAVING = 20  # a checkpoint is due when this many times the seconds that the last one took have gone by, if not later
+UNSEEN = 90.0  # seconds that a file of another machine may not be seen though it is there
 TOGETHER = 8  # steps after which processes that train together ask each other whether to stop
 
 
@@ -95,7 +98,7 @@ def execute(
     volatile = run.volatile() | {"started": started, "finished": finished}
     ended = {"status": status, "reason": reason, "volatile": volatile}
     record = Record.model_validate(record.model_dump() | results | ended)
-    if status not in AGREED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if status not in AGREED and world.size() > 1:
         run.end_all(record)
     return run.publish(record)
 
@@ -105,7 +108,7 @@ def end_process(reason: str) -> NoReturn:
 
     Whoever started them ends the others, or they find the connection closed.
     """
-    print(f"process {os.environ.get('RANK', '0')} ends: {reason}", file=sys.__stderr__, flush=True)
+    print(f"process {world.rank()} ends: {reason}", file=sys.__stderr__, flush=True)
     os._exit(1)
 
 
@@ -143,7 +146,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.folder = self.settings.folder(self.spec)
         self.log = self.folder / "log.txt"
-        self.main = int(os.environ.get("RANK", "0")) == 0
+        self.main = world.is_first()
 
     # What is told
 
@@ -216,7 +219,7 @@ class _Run:
         other = [
             f"{name} {there[name]}, here {here[name]}"
             for there in (*(part.model_dump() for part in before.volatile.earlier), last)
-            for name in ("device", "threads", "world_size", "torch")
+            for name in ("device", *(() if self.settings.device == "cuda" else ("threads",)), "world_size", "torch")
             if there[name] not in (None, "", 0, "unknown", here[name])
         ]
         if other:
@@ -240,15 +243,24 @@ class _Run:
                 optimizer_state = checkpoints.part(tensors, "optimizer")
                 average_state = checkpoints.part(tensors, "average")
                 self.tell("resumed", f"resumed at step {self.progress.step}", epoch=len(self.progress.history))
+        self._check_same_step()
         self._sign()
         device = accelerator.device
         self.progress.sums = {name: value.to(device) for name, value in self.progress.sums.items()}
-        self._saved_at = time.monotonic()
+        self._due = time.monotonic() + self.settings.checkpoint
         fit = Fit(
             method, spec.recipe, train, accelerator, spec.ref.seed, self.progress, optimizer_state, average_state,
             make_tape(accelerator), self._note, after_step=self._after_step, after_epoch=self._after_epoch,
         )  # fmt: skip
         fit.run()
+
+    def _check_same_step(self) -> None:
+        """Raises LtbenchError where processes that train together would go on from different checkpoints."""
+        if world.size() > 1 and len(steps := set(gather_object([self.progress.step]))) > 1:
+            raise LtbenchError(
+                f"its processes see different checkpoints (of steps {', '.join(map(str, sorted(steps)))}): "
+                f"{self.folder} must be one folder that all of them share"
+            )
 
     def _sign(self) -> None:
         """Put down in the progress where its steps from here on are trained."""
@@ -265,18 +277,37 @@ class _Run:
         self.tell("noted", text, epoch=len(self.progress.history))
 
     def _stops(self, fit: Fit) -> bool:
-        """Whether to stop now; several processes stop together, or one would wait for the others for ever."""
+        """Whether to stop now; several processes stop together, or one would wait for the others for ever.
+
+        Raises LostError, and nothing is saved, where another runner has the run.
+        """
         if fit.share.world == 1:
             return self.stop()
-        # asking waits for the device, so it is not done at each step
-        return not fit.progress.step % TOGETHER and any(gather_object([self.stop()]))
+        if fit.progress.step % TOGETHER:  # asking waits for the device
+            return False
+        asked = gather_object([self._asked()])
+        if "lost" in asked:
+            raise LostError
+        return any(asked)
+
+    def _asked(self) -> bool | str:
+        """What stop() says, "lost" where it raises LostError: all processes must hear of it."""
+        try:
+            return self.stop()
+        except LostError:
+            return "lost"
 
     def _after_step(self, fit: Fit) -> None:
-        stop = self._stops(fit)
-        due = time.monotonic() - self._saved_at >= self.settings.checkpoint
-        if self.main and (stop or due):
+        try:
+            stop = self._stops(fit)
+        except LostError:
+            self.tell("interrupted", f"left at step {fit.progress.step} to another runner, which has taken it over")
+            raise
+        begun = time.monotonic()
+        if self.main and (stop or begun >= self._due):
             checkpoints.save(self.folder, self.spec.key, fit.progress, fit.snapshot())
-            self._saved_at = time.monotonic()
+            took = time.monotonic() - begun
+            self._due = begun + took + max(self.settings.checkpoint, SAVING * took)
         if stop:
             self.tell("interrupted", f"stopped at step {fit.progress.step}")
             raise Interrupted
@@ -292,12 +323,25 @@ class _Run:
     def _parent(self, role: str, train: Data, accelerator: Accelerator) -> Method:
         """A finished run, live: in eval mode, without gradients."""
         spec = self.parents[role]
-        weights = checkpoints.load_final(self.settings.folder(spec), spec.key, "weights")
+        weights = self._weights(spec)
         if weights is None:
             raise LtbenchError(f"{role}: the weights of {spec.label} are not in {self.settings.folder(spec)}")
         method = construct(spec, train, accelerator)
         method.load_state_dict(weights)
         return method.requires_grad_(False).eval()
+
+    def _weights(self, spec: RunSpec) -> dict[str, torch.Tensor] | None:
+        """A finished run's; None where they are absent.
+
+        Of a run of another machine they may have been written, and not be seen here yet: a network file system goes on
+        saying for a while what it said when this one looked last.
+        """
+        folder, record = self.settings.folder(spec), done(spec, self.settings)
+        elsewhere = record is not None and record.volatile.host != platform.node()
+        limit = time.monotonic() + (UNSEEN if elsewhere else 0)
+        while (weights := checkpoints.load_final(folder, spec.key, "weights")) is None and time.monotonic() < limit:
+            time.sleep(1.0)
+        return weights
 
     def _results(self, method: Method, outcome: Evaluation, classes: int) -> dict[str, Any]:
         heads = [head for head in method.modules() if isinstance(head, LinearHead)]

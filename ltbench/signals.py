@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}  # SIGUSR1: preempted, run again
+
+ECHO = 1.0  # seconds
 
 
 def end_when_preempted() -> None:
@@ -17,10 +20,14 @@ def end_when_preempted() -> None:
 
 
 class Signals:
-    """Remembers the first SIGINT, SIGTERM or SIGUSR1; a second one ends this process at once."""
+    """Remembers the first SIGINT, SIGTERM or SIGUSR1; a second one ends this process at once.
+
+    What comes within ECHO seconds of the first is the same one again: a scheduler and a launcher may both pass it on.
+    """
 
     def __init__(self) -> None:
         self.got: int | None = None
+        self._at = 0.0
 
     def __bool__(self) -> bool:
         return self.got is not None
@@ -36,6 +43,8 @@ class Signals:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
-        if self.got is not None:
+        now = time.monotonic()
+        if self.got is None:
+            self.got, self._at = number, now
+        elif now - self._at >= ECHO:
             os._exit(EXIT[signal.Signals(number)])
-        self.got = number

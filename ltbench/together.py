@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from accelerate.utils import gather_object
 
-from . import machine, runs
+from . import machine, runs, world
 from .claims import Claims
 from .errors import LtbenchError, told
 from .events import Event, Report, by_others, elsewhere
@@ -18,7 +18,7 @@ from .record import Status
 from .runspec import RunSpec
 from .signals import Signals
 from .state import Settings
-from .trainer import Interrupted, check_divisible
+from .trainer import Interrupted, LostError, check_divisible
 
 LOOK = 1.0  # seconds between two looks at a run that another runner is at
 
@@ -27,12 +27,11 @@ def carry_out_together(
     todo: Sequence[RunSpec],
     plan: Mapping[str, RunSpec],
     settings: Settings,
-    world: int,
     report: Report,
     signals: Signals,
 ) -> dict[str, Status]:
-    """See jobs.carry_out(); world: how many processes. One that fails alone ends itself."""
-    _check_batches(todo, world)
+    """See jobs.carry_out(). One that fails alone ends itself."""
+    _check_batches(todo, world.size())
     try:
         return one_by_one(todo, plan, settings, report, signals)
     except Exception as error:  # in this process alone, perhaps
@@ -49,7 +48,7 @@ def one_by_one(
     machine.make_accelerator(settings.device, "fp32")  # the processes find each other
     # another runner may have ended a run between two processes' looks at what is left
     todo = [plan[key] for key in machine.agreed([spec.key for spec in todo])]
-    claims = Claims(todo, settings) if os.environ.get("RANK", "0") == "0" else None
+    claims = Claims(todo, settings) if world.is_first() else None
     ended: dict[str, Status] = {}
     waiting, seen = list(todo), set[str]()
     try:
@@ -77,7 +76,11 @@ def one_by_one(
                     report(Event(spec.key, "finished", f"failed: {reason}", status="failed"))
                 else:
                     parents = runs.parents_of(spec, plan)
-                    ended[spec.key] = runs.execute(spec, parents, settings, report, lambda: bool(stop)).status
+                    try:
+                        asked = partial(_stops, spec, stop, claims)
+                        ended[spec.key] = runs.execute(spec, parents, settings, report, asked).status
+                    except LostError:  # it is for the other to end it
+                        waiting.append(spec)
                 if claims:
                     claims.give_back(spec)
                 break
@@ -91,13 +94,20 @@ def one_by_one(
     return ended
 
 
-def _check_batches(todo: Sequence[RunSpec], world: int) -> None:
+def _stops(spec: RunSpec, stop: Signals, claims: Claims | None) -> bool:
+    """Whether this process is told to stop. Raises LostError where another runner has taken the run over."""
+    if claims and claims.lost(spec):
+        raise LostError
+    return bool(stop)
+
+
+def _check_batches(todo: Sequence[RunSpec], processes: int) -> None:
     """Raises LtbenchError naming each run whose batch cannot be divided by that many processes."""
     faults: dict[str, None] = {}
     for spec in todo:
         try:
             if spec.recipe.epochs:
-                check_divisible(spec.recipe, world)
+                check_divisible(spec.recipe, processes)
         except LtbenchError as error:
             faults[f"{spec.label}: {error}"] = None
     if faults:

@@ -31,6 +31,10 @@ class Interrupted(Exception):
     """The run was asked to stop, and did between two steps."""
 
 
+class LostError(Interrupted):
+    """Another runner has taken the run over, as it may from one that was halted or cut off for long: hands off."""
+
+
 @dataclass
 class Progress:
     """Where a run stands between two steps: with the weights and the optimizer, all that a resumed run needs."""

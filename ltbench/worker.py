@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -11,7 +12,9 @@ from .errors import LtbenchError
 from .events import Event
 from .signals import EXIT
 from .state import Settings
-from .trainer import Interrupted
+from .trainer import Interrupted, LostError
+
+LEAVE = "leave"  # your run, which another runner has taken over
 
 
 def work(pipe: Connection, settings: Settings, plugins: Sequence[str], number: int) -> None:
@@ -31,15 +34,31 @@ def work(pipe: Connection, settings: Settings, plugins: Sequence[str], number: i
             return
         if task is None:
             return
+        if task == LEAVE:  # a run that has ended since
+            continue
         spec, parents = task
         try:
-            status = runs.execute(spec, parents, settings, _teller(pipe), pipe.poll).status
+            status = runs.execute(spec, parents, settings, _teller(pipe), _listener(pipe)).status
         except Interrupted:
             status = None
         except LtbenchError as error:  # the record that is there could not be read
             status = "failed"
             pipe.send(Event(spec.key, "finished", f"failed: {error}", status="failed"))
         pipe.send((spec.key, status))
+
+
+def _listener(pipe: Connection) -> Callable[[], bool]:
+    """Whether to stop: told None, or by a parent that has gone. Told LEAVE, it raises LostError."""
+
+    def stop() -> bool:
+        if not pipe.poll():
+            return False
+        with contextlib.suppress(EOFError, OSError):
+            if pipe.recv() == LEAVE:
+                raise LostError
+        return True
+
+    return stop
 
 
 def _teller(pipe: Connection) -> Callable[[Event], None]:

@@ -1,5 +1,9 @@
 """Images in files: the same face as images in memory, and the same batches whatever the number of workers."""
 
+import multiprocessing
+import signal
+import subprocess
+
 import made_images
 import numpy as np
 import pytest
@@ -134,6 +138,23 @@ def test_what_is_large_or_augmented_otherwise_stays_in_files(home, monkeypatch):
     assert not data.held_in_memory(Look(16, ("crop", "rotate15"))), "whose table of angles is larger"
     monkeypatch.setattr(dataset, "MEMORY", dataset.MEMORY - 1)
     assert not data.held_in_memory(Look(16, ("crop",)))
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system cannot tell who sends a signal")
+def test_a_signal_to_all_processes_leaves_the_readers_to_their_parent(home):
+    """A scheduler sends SIGTERM to all: the readers died, and the run failed in place of being saved."""
+    drawn = epoch(opened(home, workers=2))
+    mine = [drawn.batch(0)]
+    readers = multiprocessing.active_children()
+    assert len(readers) == 2
+    done = subprocess.run(["kill", *(str(reader.pid) for reader in readers)])  # from another process than their parent
+    assert done.returncode == 0
+    mine += [drawn.batch(k) for k in range(1, len(drawn.parts))]
+    assert same(mine, batches(opened(home)))
+    for reader in readers:
+        reader.terminate()
+        reader.join(10)
+        assert not reader.is_alive()
 
 
 def test_workers_by_default():

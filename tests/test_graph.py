@@ -149,6 +149,26 @@ def test_a_recording_that_broke_off_leaves_no_gradients_behind(trials):
     assert contract.same(trained(trials("ce"), method, tape=BreaksOff(method)), trained(trials("ce")))
 
 
+class Full(BreaksOff):
+    """A tape on which the first recording finds no memory."""
+
+    def record(self, work):
+        if self.recordings:
+            return super(BreaksOff, self).record(work)
+        self.recordings += 1
+        for p in self.parameters:
+            p.grad = torch.full_like(p, 1e3)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_where_there_is_no_memory_to_record_it_is_tried_again_in_the_next_epoch(trials):
+    """Runs beside it may fill the device for a moment: the rest of the run was eager, at a fifth of the speed."""
+    method, notes = trials("ce").fresh(), []
+    tape = Full(method)
+    assert contract.same(trained(trials("ce"), method, tape=tape, note=notes.append), trained(trials("ce")))
+    assert (tape.recordings, tape.replays, notes) == (2, 12, [])
+
+
 def test_a_loss_that_waits_only_late_in_the_run_is_found_before_it_is_recorded(trials):
     def loss(self, t, batch):
         value = ce(self, batch)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ranks
@@ -27,20 +29,26 @@ def words(folder: Path, data: Path, *more: str) -> list[str]:
     return ["run", str(folder / "tiny.yaml"), "--device", "cpu", "--set", "recipe.epochs=1", *where, *more]
 
 
-def two(server: warm.Server, folder: Path, data: Path, *more: str, **env: str) -> tuple[list[int], str]:
-    """Two processes with what torchrun puts into their environment: (exit codes, what the first says on stderr)."""
+def start_two(
+    server: warm.Server, folder: Path, data: Path, *more: str, second: tuple[str, ...] = (), **env: str
+) -> list[warm.Process]:
+    """Two processes with what torchrun puts into their environment; second: words that only the second is given."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", **place}
-    ranks = [
+    return [
         server.command(
-            *words(folder, data, *more), cwd=folder, err=folder / f"stderr-{rank}.txt",
+            *words(folder, data, *more, *(second if rank else ())), cwd=folder, err=folder / f"stderr-{rank}.txt",
             RANK=str(rank), LOCAL_RANK=str(rank), **world, **env,
         )
         for rank in range(2)
     ]  # fmt: skip
-    return [rank.wait() for rank in ranks], (folder / "stderr-0.txt").read_text()
+
+
+def two(*given: Any, **more: Any) -> tuple[list[int], str]:
+    """start_two(), and: (exit codes, what the first says on stderr)."""
+    return [rank.wait() for rank in start_two(*given, **more)], (given[1] / "stderr-0.txt").read_text()
 
 
 def records(folder: Path) -> dict[str, dict]:
@@ -159,6 +167,42 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_sam
         assert codes == [0, 0], said
         found[name] = records(folder)["odd"]
     assert found["stopped"]["sha256"] == found["whole"]["sha256"]
+
+
+def test_processes_that_would_go_on_from_different_checkpoints_are_refused(server, tmp_path, glyph_cache):
+    """One went on from step 8, the other from the beginning, and the record was complete, with other numbers."""
+    more = (*odd(tmp_path, "os.kill(os.getpid(), signal.SIGTERM)"), "--set", "recipe.epochs=4")
+    two(server, tmp_path, glyph_cache, *more, ODD="0")
+    apart = ("--runs", str(tmp_path / "elsewhere"))
+    codes, _ = two(server, tmp_path, glyph_cache, *more, second=apart)
+    assert codes == [1, 1]
+    for rank in range(2):
+        said = (tmp_path / f"stderr-{rank}.txt").read_text()
+        assert f"its processes see different checkpoints (of steps 0, {runs.TOGETHER})" in said
+    (record,) = records(tmp_path).values()
+    assert record["status"] == "failed" and "must be one folder that all of them share" in record["reason"]
+
+
+def test_a_run_that_another_runner_has_taken_over_is_left_by_all(server, tmp_path, glyph_cache):
+    """As from processes that were halted or cut off for long; both groups would train it to its end."""
+    tiny.write(tmp_path, "ce")
+    crew = start_two(server, tmp_path, glyph_cache, "--set", "recipe.epochs=3000")
+
+    def log() -> str:
+        return "".join(path.read_text() for path in tmp_path.glob("runs/*/log.txt"))
+
+    while "epoch 2/3000" not in log():
+        time.sleep(0.05)
+    (lease,) = tmp_path.glob("runs/*/lease-1")
+    theirs = json.loads(lease.read_text()) | {"place": "another machine", "token": "theirs"}
+    lease.with_name("lease-2").write_text(json.dumps(theirs))
+    lease.unlink()
+    while "left at step" not in log():
+        time.sleep(0.05)
+    assert not list(tmp_path.glob("runs/*/step-*")), "it has saved into a folder that is another's"
+    os.kill(crew[0].pid, signal.SIGTERM)
+    codes = [rank.wait() for rank in crew]
+    assert codes[0] == 143 and not records(tmp_path)
 
 
 @pytest.mark.slow

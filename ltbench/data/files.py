@@ -6,7 +6,10 @@ so neither the number of workers nor where a resumed run begins has a say in the
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -172,6 +175,7 @@ class Reading(Dataset["Tensor | LtbenchError"]):
             self, batch_size=None, sampler=range(first, len(self.parts)),
             num_workers=workers, multiprocessing_context=START if workers else None,
             pin_memory=device.type == "cuda", generator=torch.Generator(),  # else it would draw from the global one
+            worker_init_fn=_heed_parent_alone,
         )  # fmt: skip
         for item in loader:
             if isinstance(item, LtbenchError):
@@ -204,6 +208,23 @@ class Reading(Dataset["Tensor | LtbenchError"]):
             return self.transform(picture)
         finally:
             random.set_state(before)
+
+
+def _heed_parent_alone(number: int) -> None:
+    """In a process that reads: of SIGTERM, which a scheduler sends to all, only its parent's ends it.
+
+    Its parent takes the signal for a wish to stop at the next step, for which it needs its readers.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # macOS
+        return
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def open_picture(path: Path) -> Image.Image:
