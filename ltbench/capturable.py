@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,9 +30,14 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     """
     # without fallbacks: where there is a GPU, an operation without a shape rule would really be run on it
     mode = FakeTensorMode(allow_fallback_kernels=False)
-    with mode:
-        twin = copy.deepcopy(method, _fakes(method))
-        fakes = [Batch(*(_on_cuda(part) for part in batch)) for batch in batches]
+    plain = plain_tensors(method)
+    hint = f"; {plain[0]} is a plain tensor: register_buffer() puts it on the GPU and into checkpoints" if plain else ""
+    try:
+        with mode:
+            twin = copy.deepcopy(method, _fakes(method))
+            fakes = [Batch(*(_on_cuda(part) for part in batch)) for batch in batches]
+    except Exception as error:  # an attribute may be what nobody can copy
+        return f"it cannot be copied, which this asks for: {type(error).__name__}: {error}".partition("\n")[0] + hint
     host, held, buffers = _host_random(), attributes(twin), [id(buffer) for buffer in twin.buffers()]
     try:
         with mode, _NothingFromHost():
@@ -41,7 +47,7 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     except LtbenchError:  # no less wrong when it is taken eagerly
         raise
     except Exception as error:  # a loss may fail in any way; the eager step then says how
-        return f"{type(error).__name__}: {error}".partition("\n")[0]
+        return f"{type(error).__name__}: {error}".partition("\n")[0] + hint
     if host != _host_random():
         return "it draws random numbers on the host: draw with torch and device=image.device"
     if buffers != [id(buffer) for buffer in twin.buffers()]:
@@ -64,7 +70,25 @@ def _fakes(method: Method) -> dict[int, Any]:
             fakes[id(p)] = nn.Parameter(_on_cuda(p), requires_grad=p.requires_grad)
         for buffer in each.buffers():
             fakes[id(buffer)] = _on_cuda(buffer)
+        for _, tensor in _plain(each):
+            fakes.setdefault(id(tensor), tensor)  # as it is: on a GPU, too, it stays on the host
     return fakes
+
+
+def plain_tensors(method: Method) -> list[str]:
+    """The attributes that are, or hold, tensors which are neither parameters nor buffers."""
+    known = {id(tensor) for tensor in (*method.parameters(), *method.buffers())}
+    return [name for name, tensor in _plain(method) if id(tensor) not in known]
+
+
+def _plain(method: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """(attribute, tensor) of all that modules hold beside their parameters and buffers."""
+    for path, module in method.named_modules():
+        for name, value in vars(module).items():
+            if name not in _TABLES:
+                inner = vars(value).values() if dataclasses.is_dataclass(value) else (value,)
+                found = (leaf for leaf in tree_leaves(list(inner)) if isinstance(leaf, Tensor))
+                yield from ((f"{path}.{name}".lstrip("."), tensor) for tensor in found)
 
 
 def _family(method: nn.Module) -> Iterator[nn.Module]:

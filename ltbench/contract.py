@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from . import answers, backbones, capturable, machine, registry
-from .data.memory import Epoch, Images, Norm
-from .data.seeds import seed_of
+from . import answers, capturable, registry
 from .errors import LtbenchError
 from .evaluate import evaluate, misshapen
-from .losses import as_shares
-from .method import Batch, Clock, Method, Problem, ProblemSpec, Ref
-from .recipe import Recipe
+from .method import Batch, Clock, Method, ProblemSpec, Ref
 from .trainer import Fit, Progress
+from .trials import BACKBONE, CLASSES, LEARN, RECIPE, SIZE, BrokenContract, Trials, need
 
-CLASSES, SIZE = 5, 12
-RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, warmup=0.0, augment=("crop", "flip"))
-LEARN = Recipe(epochs=12, batch_size=16, lr=0.05, warmup=0.0, augment=())
-BACKBONE = "resnet8"
+ALONE = 1e-5  # of the largest logit: by how much rounding may change what one image alone is answered
+_ORDINAL = {0: "first", 50: "middle"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +29,6 @@ class Result:
     name: str
     passed: bool
     detail: str = ""
-
-
-class BrokenContract(AssertionError):
-    """A method does not do what the contract asks."""
 
 
 def check(ref: Ref) -> Iterator[Result]:
@@ -68,91 +58,6 @@ def _told(error: Exception) -> str:
     return " ".join([f": {kind}{error}{registry.place(error)}", *getattr(error, "__notes__", ())])
 
 
-def toy(counts: tuple[int, ...], seed: int) -> Images:
-    """Separable images: a colour pattern per class and some noise."""
-    random = torch.Generator().manual_seed(7)
-    patterns = torch.rand(len(counts), SIZE, SIZE, 3, generator=random)
-    label = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    noise = 0.25 * torch.randn(len(label), SIZE, SIZE, 3, generator=torch.Generator().manual_seed(seed))
-    image = ((patterns[label] + noise).clamp(0, 1) * 255).byte()
-    return Images(image, label, len(counts), Norm((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
-
-
-class Trials:
-    """One method on toy data, with the parents it needs, each trained once; once for all that share `trained`."""
-
-    def __init__(self, ref: Ref, trained: dict[str, Method] | None = None) -> None:
-        self.ref = replace(ref, options=registry.resolve(ref.method, ref.options))
-        self.cls = registry.get(ref.method)
-        self.train, self.test = toy((24, 14, 8, 4, 3), 0), toy((6,) * CLASSES, 1)
-        self.accelerator = machine.make_accelerator("cpu", "fp32")  # whatever the one before it was for
-        self.trained = {} if trained is None else trained
-        self.parents = self._parents(LEARN)
-        self.recipe = self._recipe(RECIPE)
-
-    def _parents(self, recipe: Recipe) -> dict[str, Method]:
-        parents = {}
-        for role, asked in self.ask("needs", self.ref.options).items():
-            other = Trials(replace(asked, seed=0), self.trained)
-            lacking = set(asked.wants) - set(other.ask("offers", other.ref.options))
-            _need(not lacking, f"{role} must offer {', '.join(lacking)}, which {asked.method} does not")
-            key = repr((asked.method, registry.canonical(other.ref.options), asked.seed, recipe))
-            if key not in self.trained:
-                method = other.fresh(asked.seed)
-                other.fit(method, other.ask("recipe", recipe, other.ref.options), asked.seed)
-                self.trained[key] = method.requires_grad_(False).eval()
-            parents[role] = self.trained[key]
-        return parents
-
-    def _recipe(self, base: Recipe) -> Recipe:
-        """The method's own recipe; a second stage cut to the toy's few epochs, in batches that make several steps."""
-        own = self.ask("recipe", base, self.ref.options)
-        return own.with_(epochs=min(own.epochs, base.epochs), batch_size=min(own.batch_size, base.batch_size))
-
-    def ask(self, hook: str, *arguments: Any) -> Any:
-        """What a planning hook answers. Raises BrokenContract where no plan can be made of it."""
-        answer = getattr(self.cls, hook)(*arguments)
-        refusal = answers.refusal(hook, answer)
-        _need(not refusal, refusal)
-        return answer
-
-    def build(self) -> Method:
-        """The method, untrained, without parents."""
-        problem = Problem(self.train.counts, SIZE, lambda: backbones.build(BACKBONE))
-        return self.cls(problem, **self.ref.options)
-
-    def fresh(self, seed: int = 0) -> Method:
-        """The method as a run begins with it."""
-        torch.manual_seed(seed_of(seed, "init"))
-        method = self.build()
-        method.parents = dict(self.parents)
-        method.begin(method.parents, self.train)
-        return method
-
-    def fit(self, method: Method, recipe: Recipe | None = None, seed: int = 0, **more: Any) -> Fit:
-        """Train it, or go on with that."""
-        fit = Fit(method, recipe or self.recipe, self.train, self.accelerator, seed, **more)
-        fit.run()
-        return fit
-
-    def batches(self, t: Clock, mixed: bool = False) -> list[Batch]:
-        """The first step's batches, with mixed labels if so asked."""
-        streams = self.fresh().streams()
-        plain = [Epoch(self.train, stream, t, 0, i, RECIPE).batch(0) for i, stream in enumerate(streams)]
-        return [_mixed(batch) for batch in plain] if mixed else plain
-
-
-def _mixed(batch: Batch) -> Batch:
-    """Each image with a third of its neighbour's label."""
-    shares = as_shares(batch.label, CLASSES)
-    return batch._replace(target=2 / 3 * shares + 1 / 3 * shares.roll(1, dims=0))
-
-
-def _need(holds: bool, message: str) -> None:
-    if not holds:
-        raise BrokenContract(message)
-
-
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     """Whether two state dicts are equal to the bit."""
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
@@ -178,12 +83,14 @@ def plans(trials: Trials) -> None:
     trials.ask("needs", options)
     trials.ask("offers", options)
     trials.ask("recipe", RECIPE, options)
+    refusal = answers.refusal("streams", trials.fresh().streams())
+    need(not refusal, refusal)
 
 
 def documented(trials: Trials) -> None:
     """A first line that says the idea, a paper as text."""
-    _need(bool((trials.cls.__doc__ or "").strip()), "the class has no docstring")
-    _need(isinstance(trials.cls.paper, str), "paper must be text")
+    need(bool((trials.cls.__doc__ or "").strip()), "the class has no docstring")
+    need(isinstance(trials.cls.paper, str), "paper must be text")
 
 
 def finite_loss(trials: Trials) -> None:
@@ -195,20 +102,21 @@ def finite_loss(trials: Trials) -> None:
                 before = kept(method)
                 terms = method(t, *trials.batches(t, mixed))
                 bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-                _need(not bad, f"{', '.join(bad)} not finite")
-                _need(kept(method) == before, "loss changed an attribute or rebound a buffer")
+                need(not bad, f"{', '.join(bad)} not finite")
+                need(kept(method) == before, "loss changed an attribute or rebound a buffer")
 
 
 def gradients(trials: Trials) -> None:
-    """A gradient reaches each trainable parameter at the first or the last epoch."""
+    """A gradient reaches each trainable parameter in the first epoch, at half-time or in the last one."""
     lonely: set[str] = set()
-    for i, t in enumerate(_clocks(trials)):
+    for i, t in enumerate(_clocks(trials, middle=True)):
         method = trials.fresh().train()
         with _situation(t, mixed=False):
             sum(method(t, *trials.batches(t)).values()).backward()
         missed = {name for name, p in method.named_parameters() if p.requires_grad and p.grad is None}
         lonely = missed if i == 0 else lonely & missed
-    _need(not lonely, f"no gradient reaches {', '.join(sorted(lonely))}")
+    when = "in the first epoch, at half-time or in the last one"
+    need(not lonely, f"no gradient reaches {', '.join(sorted(lonely))} {when}")
 
 
 @contextmanager
@@ -217,47 +125,70 @@ def _situation(t: Clock, mixed: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        error.add_note(f"in the {'last' if t.epoch else 'first'} epoch, with {'mixed' if mixed else 'plain'} labels")
+        error.add_note(f"in the {_ORDINAL.get(t.epoch, 'last')} epoch, with {'mixed' if mixed else 'plain'} labels")
         raise
 
 
-def _clocks(trials: Trials) -> list[Clock]:
-    """First and last epoch; none for a method that trains nothing."""
-    last = 100 - 1
-    return [Clock(0, 100, 0, 400), Clock(last, 100, 4 * last, 400)] if trials.recipe.epochs else []
+def _clocks(trials: Trials, middle: bool = False) -> list[Clock]:
+    """First and last epoch, half-time too if so asked; none for a method that trains nothing."""
+    epochs = [0, 50, 99] if middle else [0, 99]
+    return [Clock(epoch, 100, 4 * epoch, 400) for epoch in epochs] if trials.recipe.epochs else []
 
 
 def predicts(trials: Trials) -> None:
-    """predict and dense give [B, C] fp32 logits, change no state, and know nothing of the batches before."""
+    """predict and dense give [B, C] logits, change no state, draw nothing, and know nothing of the batches before."""
     method = trials.fresh().eval()
-    before, image = state(method), next(trials.test.once()).image
+    before, image = (state(method), kept(method)), next(trials.test.once()).image
+    given = image.clone()
     with torch.no_grad():
         for name, prediction in (("predict", method.predict(image)), ("dense", method.dense(image))):
             wrong = misshapen(prediction, len(image), CLASSES)
-            _need(not wrong, f"{name} gives {wrong}")
-            _need(bool(torch.isfinite(prediction.logits).all()), f"{name} gives logits that are not finite")
-    _need(same(state(method), before), "predict changed a weight or buffer")
+            need(not wrong, f"{name} gives {wrong}")
+            need(bool(torch.isfinite(prediction.logits).all()), f"{name} gives logits that are not finite")
+    need(same(state(method), before[0]), "predict changed a weight or buffer")
+    need(kept(method) == before[1], "predict changed an attribute: what it keeps stays behind when weights change")
+    need(torch.equal(image, given), "predict wrote into the images")
+    with torch.no_grad():
+        twice = [method.predict(image).logits for _ in range(2)]
+    need(torch.equal(*twice), "predict answers the same batch otherwise at once: it may draw nothing at random")
     batches = [batch.image for batch in trials.test.once(10)]
     with torch.no_grad():
         there = [method.predict(image).logits for image in batches]
         back = [method.predict(image).logits for image in reversed(batches)]
-    _need(
+    need(
         all(map(torch.equal, there, reversed(back))),
         "predict answers a batch otherwise a second time, behind other batches: among several processes, too, each "
         "predicts some of them",
     )
 
 
+def by_itself(trials: Trials) -> None:
+    """predict answers each image by itself: test images come class after class, so that those beside it tell much."""
+    method, image = trials.fresh().eval(), next(trials.test.once()).image
+    with torch.no_grad():
+        whole, single = method.predict(image), [method.predict(one[None]) for one in image]
+    figures = {(frozenset(p.per_image), p.members is None) for p in (whole, *single)}
+    need(len(figures) == 1, "predict gives other figures of one batch than of another (per_image, members)")
+    apart = (whole.logits - torch.cat([p.logits for p in single])).abs().max() / whole.logits.abs().max()
+    need(
+        bool(apart <= ALONE),
+        f"predict answers an image otherwise beside other images (by {apart:.1g} of the largest logit): test images "
+        "come class after class, so what is learnt from a whole batch is their labels",
+    )
+
+
 def round_trip(trials: Trials) -> None:
     """The state dict reloads, without parents, into a fresh method that predicts the same."""
     method = trials.fresh()
+    with torch.no_grad():  # as a run does before it trains
+        method.eval().predict(next(trials.test.once()).image)
     trials.fit(method)
     copy = trials.build()
     copy.load_state_dict(load(save({key: value.contiguous().clone() for key, value in method.state_dict().items()})))
     image = next(trials.test.once()).image
     with torch.no_grad():
         equal = torch.equal(method.eval().predict(image).logits, copy.eval().predict(image).logits)
-    _need(equal, "reloaded without parents, it predicts otherwise: keep what begin() learns in weights or buffers")
+    need(equal, "reloaded without parents, it predicts otherwise: keep what begin() learns in weights or buffers")
 
 
 def seeded(trials: Trials) -> None:
@@ -267,9 +198,9 @@ def seeded(trials: Trials) -> None:
     trials.fit(first)
     torch.manual_seed(12345)  # what others draw must not matter
     trials.fit(second)
-    _need(same(state(first), state(second)), "two runs of one seed differ: draw with torch, and only in loss")
+    need(same(state(first), state(second)), "two runs of one seed differ: draw with torch, and only in loss")
     changed = [role for role, parent in trials.parents.items() if not same(state(parent), parents[role])]
-    _need(not changed, f"training changed the parent {', '.join(changed)}")
+    need(not changed, f"training changed the parent {', '.join(changed)}")
 
 
 def resumed(trials: Trials) -> None:
@@ -283,7 +214,7 @@ def resumed(trials: Trials) -> None:
         again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
         optimizer = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
         trials.fit(again, progress=progress, optimizer_state=optimizer)
-        _need(same(state(again), state(whole)), f"stopped at step {stop} of {steps} and resumed, it ends otherwise")
+        need(same(state(again), state(whole)), f"stopped at step {stop} of {steps} and resumed, it ends otherwise")
 
 
 def checkpoints(trials: Trials, whole: Method) -> list[tuple[Progress, dict[str, Tensor]]]:
@@ -296,7 +227,7 @@ def checkpoints(trials: Trials, whole: Method) -> list[tuple[Progress, dict[str,
 
     method = trials.fresh()
     trials.fit(method, after_step=after_step)
-    _need(same(state(method), state(whole)), "saved after every step, it ends otherwise")
+    need(same(state(method), state(whole)), "saved after every step, it ends otherwise")
     return kept
 
 
@@ -309,6 +240,33 @@ def recorded(trials: Trials) -> str:
     return ""
 
 
+def small_batch(trials: Trials) -> str:
+    """Whether it trains on one image, as an epoch's last batch, or a micro-batch, may be."""
+    return _tried(
+        trials, lambda batch: Batch(*(part[..., :1, :, :, :] if part.ndim > 3 else part[:1] for part in batch))
+    )
+
+
+def bf16(trials: Trials) -> str:
+    """Whether it trains under precision: bf16, where features are bf16 and buffers are not."""
+    return _tried(trials, lambda batch: batch, precision=torch.bfloat16)
+
+
+def _tried(trials: Trials, cut: Callable[[Batch], Batch], precision: torch.dtype = torch.float32) -> str:
+    """A remark where loss and gradient fail on such batches, which many a run never meets."""
+    for t in _clocks(trials):
+        method = trials.fresh().train()
+        batches = [cut(batch) for batch in trials.batches(t)]
+        try:
+            with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+                terms = method(t, *batches)
+            sum(terms.values()).backward()
+            method.after_step(t)
+        except Exception as error:  # a method may fail in any way
+            return f"no; a run that meets it fails{_told(error)}"
+    return ""
+
+
 def learns(trials: Trials) -> None:
     """It learns separable images: far better than chance."""
     method = trials.fresh()
@@ -316,10 +274,11 @@ def learns(trials: Trials) -> None:
     trials.fit(method, recipe.with_(batch_size=min(recipe.batch_size, LEARN.batch_size)))
     outcome = evaluate(method, trials.test, trials.accelerator)
     share = (outcome.predicted == outcome.label).float().mean().item()
-    _need(share > 0.5, f"{100 * share:.0f} % right on separable images of {CLASSES} classes")
+    need(share > 0.5, f"{100 * share:.0f} % right on separable images of {CLASSES} classes")
 
 
-TESTS: dict[str, Callable[[Trials], str | None]] = {
-    test.__name__: test
-    for test in (plans, documented, finite_loss, gradients, predicts, round_trip, seeded, resumed, recorded, learns)
-}
+_IN_ORDER = (
+    plans, documented, finite_loss, gradients, predicts, by_itself, round_trip, seeded, resumed, small_batch, bf16,
+    recorded, learns,
+)  # fmt: skip
+TESTS: dict[str, Callable[[Trials], str | None]] = {test.__name__: test for test in _IN_ORDER}

@@ -16,6 +16,7 @@ from .method import Method, Prediction
 from .scores import calibration
 
 BATCH = {"cpu": 128, "cuda": 1000}  # larger batches fall out of a CPU's cache
+SPREAD, APART = 16, 0.05  # images that are answered a second time; the share of the largest logit that is no rounding
 LARGE = 64  # pixels a side above which a batch of 1000 would take more memory than training does
 
 
@@ -66,9 +67,14 @@ def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation
         mine.append((i, _on_cpu(prediction), counter.get_total_flops() / 2))
     everyone = sorted(gather_object(mine), key=lambda part: part[0])
     predictions, used = [part[1] for part in everyone], sum(part[2] for part in everyone)
+    if len({(frozenset(p.per_image), p.members is None) for p in predictions}) > 1:
+        whose = type(method).__name__
+        raise LtbenchError(f"{whose}.predict() gives other figures of one batch than of another (per_image, members)")
     members = [p.members for p in predictions if p.members is not None]
+    logits = torch.cat([p.logits for p in predictions])
+    _check_alike(method, test, accelerator, logits)
     return Evaluation(
-        logits=torch.cat([p.logits for p in predictions]),
+        logits=logits,
         label=test.label.cpu(),
         per_image={name: torch.cat([p.per_image[name] for p in predictions]) for name in predictions[0].per_image},
         members=torch.cat(members) if members else None,
@@ -95,6 +101,24 @@ def _check(method: Method, prediction: Prediction, images: int, classes: int) ->
         raise LtbenchError(f"{type(method).__name__}.predict() gives {wrong}")
 
 
+def _check_alike(method: Method, test: Data, accelerator: Accelerator, logits: Tensor) -> None:
+    """Raises LtbenchError where images are answered otherwise among images of all classes than among their own class's.
+
+    The test set is in class order, so what a method takes from a whole batch is the labels. Rounding changes an answer
+    a little, and a router's choice for few images.
+    """
+    rows = torch.linspace(0, len(test) - 1, min(SPREAD, len(test))).long()
+    (batch,) = test.batches([rows])
+    with accelerator.autocast():
+        again = method.predict(batch.image).logits.float().cpu()
+    apart = (again - logits[rows]).abs().amax(1) / logits[rows].abs().amax(1)
+    if (apart > APART).float().mean() > 0.5:
+        raise LtbenchError(
+            f"{type(method).__name__}.predict() answers an image otherwise beside images of other classes: it must "
+            "answer each by itself, or it reads labels off the order of the test set"
+        )
+
+
 def misshapen(prediction: Prediction, images: int, classes: int) -> str:
     """What of a prediction has not the shape that Prediction asks for, of so many images; "" where all has."""
     if not isinstance(prediction, Prediction):
@@ -116,8 +140,10 @@ def _counter() -> Any:
 
 
 def _on_cpu(p: Prediction) -> Prediction:
-    """The prediction on the CPU, in fp32; members as the class [B, E] that each predicts."""
-    members = None if p.members is None else p.members.argmax(2).T.cpu()
+    """The prediction on the CPU, in fp32; members as the class [B, E] that each predicts, -1 where it is not finite."""
+    members = None
+    if p.members is not None:
+        members = p.members.argmax(2).masked_fill(~p.members.isfinite().all(2), -1).T.cpu()
     return Prediction(p.logits.float().cpu(), {k: v.float().cpu() for k, v in p.per_image.items()}, members)
 
 

@@ -184,7 +184,11 @@ class Method(nn.Module):
         return (by_image,)
 
     def loss(self, t: Clock, *batches: Batch) -> dict[str, Tensor]:
-        """Named scalar terms; the trainer adds them up and logs each. Changes no attribute, rebinds no buffer."""
+        """Named scalar terms; the trainer adds them up and logs each. Changes no attribute, rebinds no buffer.
+
+        It may write into buffers in place. An epoch's last batch, or a micro-batch, may be one image. With several
+        processes the names are the same at every step.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no loss(); a method that trains nothing has epochs=0")
 
     def after_step(self, t: Clock) -> None:
@@ -192,7 +196,10 @@ class Method(nn.Module):
 
     # Evaluation.
     def predict(self, image: Tensor) -> Prediction:
-        """What this method says of image [B, 3, H, W]; changes no state."""
+        """What this method says of each image of [B, 3, H, W] by itself; changes no state, draws nothing.
+
+        Test images come class after class: whoever looks at a whole batch reads labels off it.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no predict()")
 
     def dense(self, image: Tensor) -> Prediction:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from .data.streams import Data, Drawn
@@ -51,6 +52,7 @@ class Eager:
     stepper: Any  # the optimizer as accelerate prepared it
     data: Data
     accelerator: Accelerator
+    _names: list[str] = field(default_factory=list)  # of the terms, where several processes add them up
 
     def __call__(self, t: Clock, parts: Sequence[Micro]) -> Outcome:
         """Augment, mix, loss, gradient, update."""
@@ -59,7 +61,7 @@ class Eager:
             # processes add up their gradients once, with those of the last micro-batch
             with self.accelerator.no_sync(self.model) if i + 1 < len(parts) else nullcontext():
                 for name, term in self._gradients(t, part).items():
-                    terms[name] = terms[name] + term if i else term
+                    terms[name] = terms[name] + term if name in terms else term
         bad = self._not_finite(torch.stack(list(terms.values())).sum())
         # fused optimizers leave the weights alone where found_inf is 1
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]
@@ -106,6 +108,20 @@ class Eager:
         world = self.accelerator.num_processes
         if world == 1:
             return terms
-        means = torch.stack(list(terms.values())) / world
+        names = sorted(terms)
+        self._check_names(names)
+        means = torch.stack([terms[name] for name in names]) / world
         torch.distributed.all_reduce(means)
-        return dict(zip(terms, means.unbind(), strict=True))
+        return dict(zip(names, means.unbind(), strict=True))
+
+    def _check_names(self, names: list[str]) -> None:
+        """Raises LtbenchError where processes would add up terms of other names, and perhaps wait for ever."""
+        first = not self._names
+        everyone = gather_object([names]) if first else [self._names, names]
+        if any(other != everyone[0] for other in everyone):
+            said = " and ".join(dict.fromkeys(", ".join(each) for each in everyone))
+            raise LtbenchError(
+                f"{type(self.method).__name__}.loss() gives the terms {said}: with several processes their names must "
+                "be the same at every step"
+            )
+        self._names = names

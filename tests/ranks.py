@@ -20,6 +20,7 @@ from torch import nn
 from ltbench import Recipe, contract, gather, labels
 from ltbench.evaluate import evaluate
 from ltbench.trainer import Fit, Interrupted, Progress
+from ltbench.trials import toy
 
 # 53 images: 4 steps an epoch, the last of 5 images, so 2 and 3; 20 steps
 PLAIN = Recipe(5, batch_size=16, lr=0.05, warmup=0.0, augment=("crop", "flip"))
@@ -112,7 +113,7 @@ def part_of(tensors: dict[str, Any], name: str) -> dict[str, Any]:
 def evaluated(images: int) -> dict[str, Any]:
     """What a method of given weights says of so many images."""
     on = contract.Trials(labels.parse("ce"))
-    test = contract.toy((images // contract.CLASSES,) * contract.CLASSES, 2)
+    test = toy((images // contract.CLASSES,) * contract.CLASSES, 2)
     outcome = evaluate(on.fresh(), test, on.accelerator)
     return {"logits": outcome.logits, "label": outcome.label, "macs": [outcome.macs, outcome.macs_used]}
 

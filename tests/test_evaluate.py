@@ -22,6 +22,7 @@ from ltbench.scores import BINS
 FEW = settings(deadline=None, max_examples=40)
 CLASSES, SIZE = 5, 4
 NORM = Norm((0.5,) * 3, (0.25,) * 3)
+GONE = {"per_image": {}}
 
 
 def evaluation(logits, label, per_image=None, members=None) -> Evaluation:
@@ -223,6 +224,56 @@ def test_a_prediction_of_another_shape_is_no_result(toy, images, monkeypatch, ch
     monkeypatch.setattr(toy, "predict", lambda image: changed(right(image)))
     with pytest.raises(LtbenchError, match=rf"Toy.predict\(\) gives {said}"):
         evaluate(toy, images, Accelerator(cpu=True))
+
+
+def test_an_answer_that_hangs_on_the_other_images_of_its_batch_is_no_result(toy, images, monkeypatch):
+    """Estimating the classes' shares from each test batch, which holds few of them, took CE from 30 to 66 per cent."""
+    right = toy.predict
+    assert (images.label.diff() >= 0).all(), "class after class"
+
+    def predict(image):
+        found = right(image)
+        return found._replace(logits=found.logits - found.logits.mean(0))
+
+    monkeypatch.setattr(toy, "predict", predict)
+    with pytest.raises(LtbenchError, match=r"Toy.predict\(\) answers an image otherwise beside images of other cl"):
+        evaluate(toy, images, Accelerator(cpu=True))
+
+
+def test_rounding_and_a_router_that_wavers_are_let_be(toy, images, monkeypatch):
+    right, calls = toy.predict, []
+
+    def predict(image):
+        found = right(image)
+        calls.append(len(image))
+        noise = 1 + 0.02 * (len(calls) % 2)
+        found.logits[:5] += 9.0 * (len(image) == 16)
+        return found._replace(logits=found.logits * noise)
+
+    monkeypatch.setattr(toy, "predict", predict)
+    evaluate(toy, images, Accelerator(cpu=True))
+    assert 16 in calls
+
+
+def test_figures_that_only_some_batches_have_are_no_result(toy, images, monkeypatch):
+    right = toy.predict
+    monkeypatch.setattr(toy, "predict", lambda image: right(image)._replace(**({} if len(image) > 99 else GONE)))
+    assert len(images) % 128 < 99, "the last batch is another"
+    with pytest.raises(LtbenchError, match=r"Toy.predict\(\) gives other figures of one batch than of another"):
+        evaluate(toy, images, Accelerator(cpu=True))
+
+
+def test_an_expert_that_is_not_finite_predicts_no_class(toy, images, monkeypatch):
+    right = toy.predict
+
+    def predict(image):
+        found = right(image)
+        found.members[1] = float("nan")
+        return found
+
+    monkeypatch.setattr(toy, "predict", predict)
+    found = evaluate(toy, images, Accelerator(cpu=True))
+    assert found.members[:, 1].eq(-1).all() and not sum(found.counts(CLASSES)["members"][1])
 
 
 def test_a_run_is_computed_in_the_precision_of_its_recipe():

@@ -111,6 +111,20 @@ def test_what_is_not_finite_reaches_no_weight(trials, recipe):
 # Accumulation
 
 
+def test_a_term_that_only_some_micro_batches_have_is_summed_over_those(trials, monkeypatch):
+    on = trials("ce")
+    ce = type(on.fresh()).loss
+
+    def loss(self, t, batch):
+        terms = ce(self, t, batch)
+        return terms | {"rare": terms["ce"]} if (batch.label == 4).any() else terms
+
+    monkeypatch.setattr(type(on.fresh()), "loss", loss)
+    progress = Progress()
+    on.fit(on.fresh(), SGD.with_(accumulate=8), progress=progress)
+    assert all(0 < epoch["terms"]["rare"] < epoch["terms"]["ce"] for epoch in progress.history)
+
+
 @pytest.mark.parametrize("label", ["ce(head=cosine)", "ldam_drw(drw_start=1)"])
 def test_accumulated_gradients_are_those_of_the_whole_batch(trials, label):
     """In double precision, on features without BatchNorm: each image by itself, so that the parts add up."""

@@ -143,9 +143,16 @@ def test_a_part_of_the_data_goes_down_to_all_parents_and_is_another_run(tmp_path
     made = tiny.make(tmp_path, glyph_cache, "ce, panel: {base: crt, members: 1, part: fit}")
     parts = sorted((spec.label, spec.ref.part) for spec in made.runs.values())
     label = "panel(base=crt, members=1, part=fit)"
-    assert parts == [("ce", "all"), ("ce", "fit"), ("crt", "fit"), (label, "all")]
-    one, other = (spec for spec in made.runs.values() if spec.label == "ce")
+    assert parts == [("ce", "all"), ("ce [part=fit]", "fit"), ("crt [part=fit]", "fit"), (label, "all")]
+    one, other = (spec for spec in made.runs.values() if spec.ref.method == "ce")
     assert one.key != other.key and one.identity.part == "all" and other.identity.part == "fit"
+
+
+def test_what_is_held_out_twice_is_refused(tmp_path, glyph_cache, panel):
+    """The inner run's held-out images were among those that its own parent had been trained on."""
+    inner = "{panel: {base: ce, members: 1, part: fit}}"
+    with pytest.raises(LtbenchError, match="panel, which is to be trained without the images that are held out, asks"):
+        tiny.make(tmp_path, glyph_cache, f"panel: {{base: {inner}, members: 1, part: fit}}")
 
 
 def test_a_method_with_a_reason_not_to_run_shows_it_and_its_parents_do_not_run(tmp_path, glyph_cache, panel):

@@ -169,6 +169,16 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_sam
     assert found["stopped"]["sha256"] == found["whole"]["sha256"]
 
 
+def test_terms_that_only_one_process_has_end_the_run_in_place_of_a_hang(server, tmp_path, glyph_cache):
+    more = odd(
+        tmp_path, 'return {"more": (ce := losses.cross_entropy(self.logits(batch.image), batch.target)), "ce": ce}'
+    )
+    codes, _ = two(server, tmp_path, glyph_cache, *more, ODD="1")
+    assert codes == [1, 1]
+    (record,) = records(tmp_path).values()
+    assert record["reason"].startswith("Odd.loss() gives the terms ce and ce, more: with several processes their names")
+
+
 def test_processes_that_would_go_on_from_different_checkpoints_are_refused(server, tmp_path, glyph_cache):
     """One went on from step 8, the other from the beginning, and the record was complete, with other numbers."""
     more = (*odd(tmp_path, "os.kill(os.getpid(), signal.SIGTERM)"), "--set", "recipe.epochs=4")
