@@ -35,6 +35,7 @@ PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "ldam_drw", "RIDE over its base loss on one full network"),
     ("ride(experts=2)", "ldam_drw", "RIDE at the cost of about one full network of its base loss"),
     ("ldam_drw", "ce", "that loss alone"),
+    ("ldam_drw", "ce_drw", "its margins and cosine head, beside weights that come late in both"),
     ("ride(experts=1)", "ce", "that loss on one expert of three quarters of the channels"),
     (RIDE, "ride(experts=1)", "three experts in place of one, with the diversity loss"),
     ("ride(experts=2)", "ride(experts=1)", "a second expert"),
