@@ -306,8 +306,9 @@ class _Run:
         begun = time.monotonic()
         if self.main and (stop or begun >= self._due):
             checkpoints.save(self.folder, self.spec.key, fit.progress, fit.snapshot())
-            took = time.monotonic() - begun
-            self._due = begun + took + max(self.settings.checkpoint, SAVING * took)
+            now = time.monotonic()
+            wait = self.settings.checkpoint
+            self._due = now + (max(wait, SAVING * (now - begun)) if wait else 0)  # 0: at every step
         if stop:
             self.tell("interrupted", f"stopped at step {fit.progress.step}")
             raise Interrupted

@@ -450,16 +450,26 @@ def test_the_logits_that_are_kept_are_those_that_the_record_counts(tmp_path, gly
     assert confidence.sum() == pytest.approx(sum(record.calibration.confidence), rel=1e-3)
 
 
-def test_a_checkpoint_is_due_so_long_after_the_last_one(tmp_path, glyph_cache, monkeypatch):
+@pytest.mark.parametrize(
+    ("checkpoint", "took", "expected"), [(4.0, 0.0, [4, 8, 12]), (4.0, 0.3, [4, 10]), (0.0, 0.3, list(range(1, 13)))]
+)
+def test_a_checkpoint_is_due_so_long_after_the_last_one(tmp_path, glyph_cache, monkeypatch, checkpoint, took, expected):
+    """12 steps of a second each. Where saving takes long, it takes a twentieth of the time; 0 is at every step."""
     (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3", "recipe.batch_size=16").runs.values()
     now = [0.0]
     monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: now[0]))
     saved, save_one = [], checkpoints.save
-    monkeypatch.setattr(checkpoints, "save", lambda *given: saved.append(given[2].step) or save_one(*given))
+
+    def save(folder, key, progress, tensors):
+        now[0] += took
+        saved.append(progress.step)
+        return save_one(folder, key, progress, tensors)
 
     def second_passes() -> bool:
         now[0] += 1.0
         return False
 
-    runs.execute(spec, {}, tiny.settings(tmp_path, glyph_cache, checkpoint=4.0), lambda event: None, stop=second_passes)
-    assert saved == [4, 8, 12], "of 12 steps of a second each"
+    monkeypatch.setattr(checkpoints, "save", save)
+    where = tiny.settings(tmp_path, glyph_cache, checkpoint=checkpoint)
+    assert runs.execute(spec, {}, where, lambda event: None, stop=second_passes).status == "complete"
+    assert saved == expected
