@@ -95,7 +95,7 @@ def comparisons(folder: Path) -> str:
             (found,) = compare(folder, a, b).found
             gaps = (found["top1"], found["many"], found["medium"], found["few"])
             cost = claims.cost(folder.name, a, b, found["seeds"])
-            shown = [f"`{a}`", f"`{b}`", shows, str(len(found["seeds"])), *map(_gap, gaps), f"x {cost:.2f}"]
+            shown = [f"`{a}`", f"`{b}`", shows, str(len(found["seeds"])), *map(_gap, gaps), f"x {fixed(cost, 2)}"]
             lines.append(f"| {' | '.join(shown)} |")
     return "\n".join(lines)
 

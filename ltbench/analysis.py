@@ -240,7 +240,7 @@ class _Block:
         for name in self.groups:
             out["groups"][name] = self._group(made, name, negatives)
         group_of = {c: name for name in GROUPS for c in self.groups[name]}
-        names = self.plan.class_names(row.data, len(self.first.total))
+        names = self.plan.class_names(row.block, len(self.first.total))
         out["classes"] = [
             {
                 "number": c, "name": names[c], "train_images": self.first.data.counts[c], "group": group_of[c],

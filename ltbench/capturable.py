@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,13 +32,12 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     # without fallbacks: where there is a GPU, an operation without a shape rule would really be run on it
     mode = FakeTensorMode(allow_fallback_kernels=False)
     plain = plain_tensors(method)
-    hint = f"; {plain[0]} is a plain tensor: register_buffer() puts it on the GPU and into checkpoints" if plain else ""
     try:
         with mode:
             twin = copy.deepcopy(method, _fakes(method))
             fakes = [Batch(*(_on_cuda(part) for part in batch)) for batch in batches]
     except Exception as error:  # an attribute may be what nobody can copy
-        return f"it cannot be copied, which this asks for: {type(error).__name__}: {error}".partition("\n")[0] + hint
+        return f"it has an attribute that cannot be copied: {type(error).__name__}: {error}".partition("\n")[0]
     host, held, buffers = _host_random(), attributes(twin), [id(buffer) for buffer in twin.buffers()]
     try:
         with mode, _NothingFromHost():
@@ -47,7 +47,10 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     except LtbenchError:  # no less wrong when it is taken eagerly
         raise
     except Exception as error:  # a loss may fail in any way; the eager step then says how
-        return f"{type(error).__name__}: {error}".partition("\n")[0] + hint
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if plain and re.search("host|device|[Ff]ake", said):
+            said += f"; {plain[0]} is a plain tensor: register_buffer() puts it on the GPU and into checkpoints"
+        return said
     if host != _host_random():
         return "it draws random numbers on the host: draw with torch and device=image.device"
     if buffers != [id(buffer) for buffer in twin.buffers()]:

@@ -141,7 +141,7 @@ def _comparison(plan: PlanFile, ours: Row, theirs: Row, runs: Mapping[str, Recor
         raise LtbenchError("compare: some records are of other test images than the others")
     right_a, right_b = _hits(a), _hits(b)
     gaps = bootstrap(right_a, right_b, first.total, {"top1": range(len(first.total)), **groups})
-    classes = _classes(a, b, groups, plan.class_names(ours.data, len(first.total)))
+    classes = _classes(a, b, groups, plan.class_names(ours.block, len(first.total)))
     asked = {int(seed) for row in (ours, theirs) for seed in row.keys}
     ranked = sorted(classes, key=lambda c: (-c["difference"], c["number"]))
     return {

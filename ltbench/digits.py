@@ -6,14 +6,14 @@ import math
 
 
 def fixed(value: float | None, places: int = 1, sign: bool = False) -> str:
-    """48.4, +8.4 with a sign, n/a for None; what is below zero keeps its minus, were it -0.0.
+    """48.4, +8.4 with a sign, n/a for None. -0.04 is -0.0, which says on which side of zero it lies.
 
     Shares of whole images may lie half way between two such figures, and one chip's sums then end just below, another's
     just above: they go away from zero, as is taught.
     """
     if value is None:
         return "n/a"
-    clean = round(value, 9) + 0.0  # zero has no minus
+    clean = round(value, 9) + 0.0  # -0.0 and what is only the arithmetic's lie on neither
     return f"{clean + math.copysign(1e-9, clean):{'+' if sign else ''}.{places}f}"
 
 

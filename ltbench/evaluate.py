@@ -16,7 +16,8 @@ from .method import Method, Prediction
 from .scores import calibration
 
 BATCH = {"cpu": 128, "cuda": 1000}  # larger batches fall out of a CPU's cache
-SPREAD, APART = 16, 0.05  # images that are answered a second time; the share of the largest logit that is no rounding
+ASKED_AGAIN = 16  # images
+APART = {"no": 1e-3, "bf16": 0.05}  # the share of an image's largest logit that is no rounding, by precision
 LARGE = 64  # pixels a side above which a batch of 1000 would take more memory than training does
 
 
@@ -107,12 +108,12 @@ def _check_alike(method: Method, test: Data, accelerator: Accelerator, logits: T
     The test set is in class order, so what a method takes from a whole batch is the labels. Rounding changes an answer
     a little, and a router's choice for few images.
     """
-    rows = torch.linspace(0, len(test) - 1, min(SPREAD, len(test))).long()
+    rows = torch.linspace(0, len(test) - 1, min(ASKED_AGAIN, len(test))).long()
     (batch,) = test.batches([rows])
     with accelerator.autocast():
         again = method.predict(batch.image).logits.float().cpu()
     apart = (again - logits[rows]).abs().amax(1) / logits[rows].abs().amax(1)
-    if (apart > APART).float().mean() > 0.5:
+    if (apart > APART[accelerator.mixed_precision]).float().mean() > 0.5:
         raise LtbenchError(
             f"{type(method).__name__}.predict() answers an image otherwise beside images of other classes: it must "
             "answer each by itself, or it reads labels off the order of the test set"

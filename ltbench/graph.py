@@ -105,6 +105,11 @@ def stream_of(tape: Tape | None) -> AbstractContextManager[Any]:
     return tape.stream() if tape else nullcontext()
 
 
+def _is_full(error: BaseException | None) -> bool:
+    """Whether memory ran out, or that came first: leaving a recording may raise once more."""
+    return error is not None and (isinstance(error, torch.OutOfMemoryError) or _is_full(error.__context__))
+
+
 class Graphed:
     """A step that is recorded where it can be, and the eager one where it cannot."""
 
@@ -140,10 +145,10 @@ class Graphed:
             try:
                 self._replay = self._tape.record(lambda: self._eager(cast(Clock, self._watch), self._held))
                 self.recordings += 1
-            except torch.OutOfMemoryError:  # for now: runs beside this one may fill the device
-                self._full = t.epoch
-                return self._eager_after_all(t, parts)
             except RuntimeError as error:
+                if _is_full(error):  # for now: runs beside this one may fill the device
+                    self._full = t.epoch
+                    return self._eager_after_all(t, parts)
                 return self._give_up(str(error).partition("\n")[0], t, parts)
         for held, new in zip(tree_leaves(self._held), tree_leaves(parts), strict=True):
             if isinstance(held, Tensor):

@@ -83,6 +83,16 @@ def find(folder: Path) -> list[Found]:
     return sorted((lease for lease in found if lease), key=lambda lease: lease.number)
 
 
+def is_anothers(folder: Path) -> bool:
+    """Whether the run in folder is leased, and not to this process: what it has not heard of yet may be seen so."""
+    found = find(folder)
+    return bool(found) and not any(_names_me(lease.holder) for lease in found)
+
+
+def _names_me(holder: Holder) -> bool:
+    return holder.place == here() and str(os.getpid()) in holder.processes
+
+
 def _read(path: Path) -> Found | None:
     try:
         with open(path, encoding="utf-8") as file:
@@ -216,7 +226,7 @@ class Leases:
         with contextlib.suppress(OSError):
             there = _read(held.path)
             # who takes a run over removes our lease at the end, when it is certain
-            held.lost = there.holder.token != held.token if there else not held.path.exists()
+            held.lost = there.holder.token != held.token if there else _is_gone(held.path)
 
     @staticmethod
     def _remove(held: _Held) -> None:
@@ -225,6 +235,15 @@ class Leases:
             held.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             os.close(held.file)
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether a file is known not to be there. Raises OSError where that cannot be seen."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _make(path: Path, processes: tuple[int, ...]) -> _Held | None:

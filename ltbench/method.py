@@ -187,7 +187,7 @@ class Method(nn.Module):
         """Named scalar terms; the trainer adds them up and logs each. Changes no attribute, rebinds no buffer.
 
         It may write into buffers in place. An epoch's last batch, or a micro-batch, may be one image. With several
-        processes the names are the same at every step.
+        processes the names are the same at every step of an epoch.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no loss(); a method that trains nothing has epochs=0")
 

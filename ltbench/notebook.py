@@ -93,8 +93,11 @@ class Results:
         return joined.assign(accuracy=100 * joined["right"] / joined["total"].where(joined["total"] > 0))
 
     def _class_names(self, record: Record, row: planfile.Row | None) -> tuple[str, ...]:
-        plan, data = self.plans.get(record.suite), row.data if row else record.data.name
-        return plan.class_names(data, len(record.total)) if plan else ("",) * len(record.total)
+        """Of a run that no row has, those of the rows on its data, where they agree."""
+        plan, classes = self.plans.get(record.suite), len(record.total)
+        rows = [row] if row else [one for one in plan.rows if one.data == record.data.name] if plan else []
+        found = {plan.class_names(one.block, classes) for one in rows} if plan else set()
+        return found.pop() if len(found) == 1 else ("",) * classes
 
 
 def load(folder: str | Path) -> Results:

@@ -33,7 +33,7 @@ class Plan:
     rows: list[Row] = field(default_factory=list)
     # data label -> group -> the expected share of a draw's images that another draw has too
     overlaps: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # data label -> names, where classes have names
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # as in PlanFile
 
     def file(self) -> PlanFile:
         """What stands in plan.json."""
@@ -100,12 +100,12 @@ def make(suite: Suite, folder: Path) -> Plan:
             faults.append(str(error))
             continue
         plan.overlaps |= {data.label: sets[0].overlap} if data.draws else {}
-        plan.classes |= {data.label: sets[0].classes} if sets[0].classes else {}
         fitting: set[str] = set()
         for entry, ref, recipe in entries:
             visit = Visitor(plan, data, sets, net, suite.where("methods", entry.index), fitting)
             try:
                 plan.rows.append(visit.row(entry, ref, recipe))
+                plan.classes |= {plan.rows[-1].block: sets[0].classes} if sets[0].classes else {}
             except LtbenchError as error:
                 faults.append(str(error))
     if faults:

@@ -35,11 +35,11 @@ class PlanFile(BaseModel, frozen=True, extra="forbid"):
     suite: str
     baseline: str
     rows: tuple[Row, ...]
-    classes: dict[str, tuple[str, ...]] = {}  # data -> the names of its classes, in label order, where they have names
+    classes: dict[str, tuple[str, ...]] = {}  # block -> the names of its classes, in label order, where they have names
 
-    def class_names(self, data: str, classes: int) -> tuple[str, ...]:
-        """The names of the classes of a row's data; "" each where so many are not named."""
-        found = self.classes.get(data, ())
+    def class_names(self, block: str, classes: int) -> tuple[str, ...]:
+        """The names of the classes of a block's data; "" each where so many are not named."""
+        found = self.classes.get(block, ())
         return found if len(found) == classes else ("",) * classes
 
 
@@ -122,7 +122,7 @@ def _of_rows(plan: PlanFile, other: PlanFile, rows: Iterable[Row]) -> PlanFile:
     """A plan with these rows of its own and another's, and the names of their classes."""
     kept = tuple(rows)
     named = other.classes | plan.classes
-    classes = {data: named[data] for data in dict.fromkeys(row.data for row in kept) if data in named}
+    classes = {block: named[block] for block in dict.fromkeys(row.block for row in kept) if block in named}
     return plan.model_copy(update={"rows": kept, "classes": classes})
 
 

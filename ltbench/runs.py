@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from . import checkpoints, machine, registry, sources, world
+from . import checkpoints, leases, machine, registry, sources, world
 from . import record as records
 from .data.seeds import seed_of
 from .data.streams import Data
@@ -204,6 +204,8 @@ class _Run:
         strange = [name for name, value in outcome.per_image.items() if not torch.isfinite(value).all()]
         if strange:
             raise DivergedError(f"the finished method gives {', '.join(strange)} of images that are not finite")
+        if machine.agreed(leases.is_anothers(self.folder)):
+            raise LostError
         if self.main:
             logits = {"logits": outcome.logits.half(), "label": outcome.label}
             checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
@@ -304,7 +306,7 @@ class _Run:
             self.tell("interrupted", f"left at step {fit.progress.step} to another runner, which has taken it over")
             raise
         begun = time.monotonic()
-        if self.main and (stop or begun >= self._due):
+        if self.main and (stop or begun >= self._due) and not leases.is_anothers(self.folder):
             checkpoints.save(self.folder, self.spec.key, fit.progress, fit.snapshot())
             now = time.monotonic()
             wait = self.settings.checkpoint
@@ -341,6 +343,8 @@ class _Run:
         elsewhere = record is not None and record.volatile.host != platform.node()
         limit = time.monotonic() + (UNSEEN if elsewhere else 0)
         while (weights := checkpoints.load_final(folder, spec.key, "weights")) is None and time.monotonic() < limit:
+            if world.size() == 1 and self.stop():
+                raise Interrupted
             time.sleep(1.0)
         return weights
 
@@ -378,7 +382,7 @@ class _Run:
             checkpoints.forget_final(self.folder)  # no child may start from weights that are not the record's
             reason = f"trained again, it contradicts {path}: delete that record, or take another --results"
             record = before.model_copy(update={"status": "failed", "reason": reason})
-        elif self.main:
+        elif self.main and not leases.is_anothers(self.folder):
             try:
                 if not before:
                     records.write(record, path.parent)

@@ -53,6 +53,7 @@ class Eager:
     data: Data
     accelerator: Accelerator
     _names: list[str] = field(default_factory=list)  # of the terms, where several processes add them up
+    _epoch: int = -1  # in which they were compared
 
     def __call__(self, t: Clock, parts: Sequence[Micro]) -> Outcome:
         """Augment, mix, loss, gradient, update."""
@@ -69,7 +70,7 @@ class Eager:
         self.stepper.zero_grad()
         with torch.no_grad():
             self.method.after_step(t)
-        return Outcome(self._over_processes(terms), bad)
+        return Outcome(self._over_processes(terms, t), bad)
 
     def batches(self, part: Micro) -> list[Batch]:
         """What the loss gets: one batch for each stream."""
@@ -103,25 +104,27 @@ class Eager:
             torch.distributed.all_reduce(bad, torch.distributed.ReduceOp.MAX)
         return bad
 
-    def _over_processes(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _over_processes(self, terms: dict[str, Tensor], t: Clock) -> dict[str, Tensor]:
         """The terms' means over all processes, so that each process has the sums that a checkpoint keeps."""
         world = self.accelerator.num_processes
         if world == 1:
             return terms
         names = sorted(terms)
-        self._check_names(names)
+        self._check_names(names, t)
         means = torch.stack([terms[name] for name in names]) / world
         torch.distributed.all_reduce(means)
         return dict(zip(names, means.unbind(), strict=True))
 
-    def _check_names(self, names: list[str]) -> None:
-        """Raises LtbenchError where processes would add up terms of other names, and perhaps wait for ever."""
-        first = not self._names
-        everyone = gather_object([names]) if first else [self._names, names]
+    def _check_names(self, names: list[str], t: Clock) -> None:
+        """Raises LtbenchError where processes would add up terms of other names, and perhaps wait for ever.
+
+        They compare them in an epoch's first step: what is read off the clock changes between epochs.
+        """
+        everyone = [self._names, names] if t.epoch == self._epoch else gather_object([names])
         if any(other != everyone[0] for other in everyone):
             said = " and ".join(dict.fromkeys(", ".join(each) for each in everyone))
             raise LtbenchError(
                 f"{type(self.method).__name__}.loss() gives the terms {said}: with several processes their names must "
-                "be the same at every step"
+                "be the same at every step of an epoch"
             )
-        self._names = names
+        self._names, self._epoch = names, t.epoch

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from . import answers, backbones, machine, registry
+from . import answers, backbones, machine, registry, world
 from .data.memory import Epoch, Images, Norm
 from .data.seeds import seed_of
 from .losses import as_shares
@@ -45,9 +45,12 @@ class Trials:
     """One method on toy data, with the parents it needs, each trained once; once for all that share `trained`."""
 
     def __init__(self, ref: Ref, trained: dict[str, Method] | None = None) -> None:
+        if world.size() == 1:
+            world.train_alone()
         self.ref = replace(ref, options=registry.resolve(ref.method, ref.options))
         self.cls = registry.get(ref.method)
-        self.train, self.test = toy((24, 14, 8, 4, 3), 0), toy((6,) * CLASSES, 1)
+        whole = toy((24, 14, 8, 4, 3), 0)
+        self.train, self.test = whole.split()[0] if ref.part == "fit" else whole, toy((6,) * CLASSES, 1)
         self.accelerator = machine.make_accelerator("cpu", "fp32")  # whatever the one before it was for
         self.trained = {} if trained is None else trained
         self.parents = self._parents(LEARN)
@@ -56,12 +59,15 @@ class Trials:
     def _parents(self, recipe: Recipe) -> dict[str, Method]:
         parents = {}
         for role, asked in self.ask("needs", self.ref.options).items():
-            other = Trials(replace(asked, seed=0), self.trained)
-            if asked.part == "fit":
-                other.train = other.train.split()[0]
+            need(
+                not self.ref.part == asked.part == "fit",
+                f"{role} is to leave images out, as is this method itself, whose own would be among its images",
+            )
+            part = asked.part if self.ref.part == "all" else self.ref.part
+            other = Trials(replace(asked, seed=0, part=part), self.trained)
             lacking = set(asked.wants) - set(other.ask("offers", other.ref.options))
             need(not lacking, f"{role} must offer {', '.join(lacking)}, which {asked.method} does not")
-            key = repr((asked.method, registry.canonical(other.ref.options), asked.seed, asked.part, recipe))
+            key = repr((asked.method, registry.canonical(other.ref.options), asked.seed, part, recipe))
             if key not in self.trained:
                 method = other.fresh(asked.seed)
                 other.fit(method, other.ask("recipe", recipe, other.ref.options), asked.seed)

@@ -50,7 +50,7 @@ class Sample:
         numbered = data.classes == tuple(map(str, range(len(data.classes))))
         return cls(
             data.spec, data.counts, data.groups, data.fingerprints, data.train.size, overlap(data),
-            () if numbered else data.classes,
+            () if numbered else tuple(name.encode("utf-8", "backslashreplace").decode() for name in data.classes),
         )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_figures_by_hand(two):
 
 def test_classes_go_by_their_names_where_the_plan_has_them(tmp_path, command):
     made = [predicted("ce", 0, (9, 5, 1)), predicted("bbn", 0, (7, 5, 4))]
-    named = {"toy_lt": ("ant", "bee", "a\x1b[31m\ncat")}
+    named = {"b" * 64: ("ant", "bee", "a\x1b[31m\ncat")}
     folder = write(tmp_path, [row(made[:1]), row(made[1:])], made, classes=named).parent
     (found,) = compared(folder, "bbn", "ce")
     assert [c["name"] for c in (*found["gained"], *found["lost"])] == ["a\x1b[31m\ncat", "ant"]

@@ -154,6 +154,10 @@ def test_a_prediction_that_looks_at_the_whole_batch_is_caught():
         TESTS["by_itself"](trials)
 
 
+def test_logits_that_are_all_zero_are_no_fault():
+    TESTS["by_itself"](broken("zero", predict=lambda self, image: Prediction(0 * self.logits(image))))
+
+
 def test_figures_that_come_and_go_are_caught():
     def predict(self, image):
         more = {"sure": image.new_ones(len(image))} if len(image) > 1 else {}
@@ -230,7 +234,19 @@ def test_an_attribute_that_a_gpu_would_not_have_is_a_reason_not_to_record_and_no
     if what in ("tensor", "problem"):
         assert remark.endswith("; mine is a plain tensor: register_buffer() puts it on the GPU and into checkpoints")
     else:
-        assert "it cannot be copied" in remark
+        assert "it has an attribute that cannot be copied: " in remark
+
+
+def test_a_plain_tensor_is_not_blamed_for_what_else_cannot_be_recorded():
+    def build(self, problem):
+        registry.get("ce").__init__(self, problem)
+        self.mine = problem.counts.log()
+
+    def loss(self, t, batch):
+        value = losses.cross_entropy(self.logits(batch.image), batch.target)
+        return {"ce": value * (1.0 if value.item() > 0 else 2.0)}
+
+    assert "mine" not in TESTS["recorded"](broken("innocent", __init__=build, loss=loss))
 
 
 def test_a_parent_that_is_to_leave_images_out_does():
@@ -242,8 +258,19 @@ def test_a_parent_that_is_to_leave_images_out_does():
     def begin(self, parents, data):
         seen.update(parent=parents["base"].counts.sum().item(), fit=data.split()[0].counts.sum().item())
 
-    Trials(Ref(broken("halved", needs=classmethod(needs), begin=begin).ref.method)).fresh()
+    broken("halved", needs=classmethod(needs), begin=begin).fresh()
     assert seen["parent"] == seen["fit"] < 53
+    needs_it = classmethod(lambda cls, options: {"base": Ref("crt", part="fit")})
+    (parent,) = broken("thirded", needs=needs_it).parents.values()
+    assert parent.counts.sum() == seen["fit"], "and so do those that it starts from"
+    (ce,) = parent.parents.values()
+    assert ce.counts.sum() == seen["fit"]
+
+
+def test_images_left_out_of_what_leaves_images_out_are_refused():
+    broken("inner", needs=classmethod(lambda cls, options: {"base": Ref("ce", part="fit")}))
+    with pytest.raises(BrokenContract, match="base is to leave images out, as is this method itself"):
+        broken("outer", needs=classmethod(lambda cls, options: {"base": Ref("broken_inner", part="fit")}))
 
 
 def test_what_begin_learns_outside_buffers_is_caught():

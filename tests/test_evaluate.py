@@ -240,19 +240,21 @@ def test_an_answer_that_hangs_on_the_other_images_of_its_batch_is_no_result(toy,
         evaluate(toy, images, Accelerator(cpu=True))
 
 
-def test_rounding_and_a_router_that_wavers_are_let_be(toy, images, monkeypatch):
+@pytest.mark.parametrize(("precision", "noise"), [("fp32", 1e-4), ("bf16", 0.02)])
+def test_rounding_and_a_router_that_wavers_are_let_be(toy, images, monkeypatch, precision, noise):
     right, calls = toy.predict, []
 
     def predict(image):
         found = right(image)
         calls.append(len(image))
-        noise = 1 + 0.02 * (len(calls) % 2)
         found.logits[:5] += 9.0 * (len(image) == 16)
-        return found._replace(logits=found.logits * noise)
+        return found._replace(logits=found.logits * (1 + noise * (len(calls) % 2)))
 
     monkeypatch.setattr(toy, "predict", predict)
-    evaluate(toy, images, Accelerator(cpu=True))
+    accelerator = machine.make_accelerator("cpu", precision)
+    evaluate(toy, images, accelerator)
     assert 16 in calls
+    machine.make_accelerator("cpu", "fp32")
 
 
 def test_figures_that_only_some_batches_have_are_no_result(toy, images, monkeypatch):

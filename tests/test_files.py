@@ -1,6 +1,7 @@
 """Images in files: the same face as images in memory, and the same batches whatever the number of workers."""
 
 import multiprocessing
+import os
 import signal
 import subprocess
 
@@ -141,10 +142,19 @@ def test_what_is_large_or_augmented_otherwise_stays_in_files(home, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system cannot tell who sends a signal")
-def test_a_signal_to_all_processes_leaves_the_readers_to_their_parent(home):
+def test_a_signal_to_all_processes_leaves_the_readers_to_their_parent(home, monkeypatch):
     """A scheduler sends SIGTERM to all: the readers died, and the run failed in place of being saved."""
     drawn = epoch(opened(home, workers=2))
+    fork = os.fork
+
+    def signalled_at_birth():
+        if number := fork():
+            subprocess.run(["kill", str(number)])
+        return number
+
+    monkeypatch.setattr(os, "fork", signalled_at_birth)
     mine = [drawn.batch(0)]
+    monkeypatch.undo()
     readers = multiprocessing.active_children()
     assert len(readers) == 2
     done = subprocess.run(["kill", *(str(reader.pid) for reader in readers)])  # from another process than their parent

@@ -158,7 +158,10 @@ class Full(BreaksOff):
         self.recordings += 1
         for p in self.parameters:
             p.grad = torch.full_like(p, 1e3)
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:  # as torch's own may, on leaving the recording
+            raise RuntimeError("the capture was invalidated")
 
 
 def test_where_there_is_no_memory_to_record_it_is_tried_again_in_the_next_epoch(trials):

@@ -57,7 +57,7 @@ def test_runs_and_classes(five):
 
 
 def test_classes_have_their_names(tmp_path):
-    results = ltbench.load(write(tmp_path, *make_records.five(), classes={"toy_lt": ("ant", "bee", "cat")}))
+    results = ltbench.load(write(tmp_path, *make_records.five(), classes={"b" * 64: ("ant", "bee", "cat")}))
     classes = results.per_class()
     assert classes["name"].tolist() == ["ant", "bee", "cat"] * 5
     (results.folder / "plan.json").unlink()

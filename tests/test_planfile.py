@@ -170,15 +170,37 @@ def test_a_file_that_cannot_be_planned_without_its_set_keeps_its_rows(tmp_path, 
 
 def test_the_names_of_classes_stand_where_rows_are_of_their_data(tmp_path, glyph_cache):
     where = tiny.settings(tmp_path, glyph_cache)
-    here, fewer = "glyphs_lt(imbalance=3, head=9)", "glyphs_lt(imbalance=3, head=9, classes=5)"
     running._write_plan(tiny.make(tmp_path, glyph_cache, "ce"), where)
     running._write_plan(tiny.make(tmp_path, glyph_cache, "ce", "data.classes=5"), where)
     plan = planfile.read(where.results / "tiny")
-    assert set(plan.classes) == {row.data for row in plan.rows} == {here, fewer}
+    here, fewer = (row.block for row in plan.rows)
+    assert set(plan.classes) == {here, fewer}
     assert plan.classes[fewer] == plan.classes[here][:5] == plan.class_names(fewer, 5) and len(plan.classes[here]) == 62
     assert plan.class_names(fewer, 6) == plan.class_names("other", 6) == ("",) * 6, "of something else"
     gone = planfile.refreshed(plan, plan_of(make_records.row([make_records.make("ce")])))
     assert set(gone.classes) == {fewer}, "the file asks for other data now"
+
+
+def test_two_blocks_whose_data_go_by_one_name_have_names_of_their_own(tmp_path):
+    """Both folders are folder(own): the names of the second stood beside the figures of the first."""
+    where, words = tiny.settings(tmp_path, tmp_path), ("recipe.image_size=8", "recipe.augment=[flip]")
+    for folder, names in (("a", ("ant", "bee")), ("b", ("cat", "dog"))):
+        rows = [(f"{part}/{name}/a.png", c) for part in ("train", "test") for c, name in enumerate(names)]
+        made_images.write(tmp_path / folder / "own", rows, 8)
+        root = f"data={{name: folder, root: {folder}/own}}"
+        running._write_plan(tiny.make(tmp_path, tmp_path, "ce", root, *words), where)
+    plan = planfile.read(where.results / "tiny")
+    assert len({row.data for row in plan.rows}) == 1
+    assert [plan.class_names(row.block, 2) for row in plan.rows] == [("ant", "bee"), ("cat", "dog")]
+
+
+def test_a_name_that_is_no_text_is_written_out(tmp_path):
+    rows = [(f"{part}/{name}/a.png", c) for part in ("train", "test") for c, name in enumerate(("a", "b\udcff"))]
+    made_images.write(tmp_path / "own", rows, 8)
+    words = ("data={name: folder, root: own}", "recipe.image_size=8", "recipe.augment=[flip]")
+    made = tiny.make(tmp_path, tmp_path, "ce", *words).file()
+    planfile.write(made, tmp_path)
+    assert list(planfile.read(tmp_path).classes.values()) == [("a", "b\\udcff")]
 
 
 def test_classes_that_are_but_numbers_have_no_names(tmp_path):
@@ -188,4 +210,4 @@ def test_classes_that_are_but_numbers_have_no_names(tmp_path):
     (tmp_path / "own" / "train" / "1").rename(tmp_path / "own" / "train" / "one")
     (tmp_path / "own" / "test" / "1").rename(tmp_path / "own" / "test" / "one")
     open_dataset.cache_clear()
-    assert tiny.make(tmp_path, tmp_path, "ce", *data).file().classes == {"folder(own)": ("0", "one")}
+    assert tiny.make(tmp_path, tmp_path, "ce", *data).file().classes.popitem()[1] == ("0", "one")

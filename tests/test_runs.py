@@ -1,5 +1,6 @@
 """One run: its record, its weights, its parents; kills and resumes are in test_kill.py."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from ltbench.methods.ce import CE
 from ltbench import Prediction, checkpoints, contract, decompose, live, machine, record, registry, rescore, runs, state
 from ltbench.errors import LtbenchError
 from ltbench.method import Stream
-from ltbench.trainer import Interrupted
+from ltbench.trainer import Interrupted, LostError
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.epochs=1")
@@ -473,3 +474,23 @@ def test_a_checkpoint_is_due_so_long_after_the_last_one(tmp_path, glyph_cache, m
     where = tiny.settings(tmp_path, glyph_cache, checkpoint=checkpoint)
     assert runs.execute(spec, {}, where, lambda event: None, stop=second_passes).status == "complete"
     assert saved == expected
+
+
+def test_what_another_runner_has_taken_over_is_neither_saved_nor_recorded(tmp_path, glyph_cache):
+    """A runner that was halted hears of it some seconds after it wakes, and may be at its last step by then."""
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3", "recipe.batch_size=16").runs.values()
+    where, steps = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), iter(range(1, 99))
+    folder = where.folder(spec)
+    theirs = {"host": "far", "place": "another machine", "processes": {"1": "1"}, "since": "then", "token": "t"}
+
+    def taken_over_after_five() -> bool:
+        if next(steps) == 6:
+            (folder / "lease-2").write_text(json.dumps(theirs))
+        return False
+
+    with pytest.raises(LostError):
+        runs.execute(spec, {}, where, lambda event: None, stop=taken_over_after_five)
+    assert checkpoints.steps(folder) == [5, 4] and not list(folder.glob("*.safetensors"))
+    assert not list(where.results.rglob("*.json"))
+    (folder / "lease-2").unlink()
+    assert runs.execute(spec, {}, where, lambda event: None).status == "complete"

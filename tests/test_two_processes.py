@@ -179,6 +179,24 @@ def test_terms_that_only_one_process_has_end_the_run_in_place_of_a_hang(server, 
     assert record["reason"].startswith("Odd.loss() gives the terms ce and ce, more: with several processes their names")
 
 
+def test_a_term_that_comes_with_a_later_phase_is_none_that_one_process_lacks(server, tmp_path, glyph_cache):
+    deed = ""
+    more = odd(tmp_path, deed)
+    plugin = tmp_path / "odd.py"
+    late = ' | ({"late": 0.1 * self.counts.sum() * 0} if t.after(0.5) else {})'
+    plugin.write_text(
+        plugin.read_text().partition("        if os.environ")[0]
+        + f"""\
+        ce = losses.cross_entropy(self.logits(batch.image), batch.target)
+        return {{"ce": ce}}{late}
+"""
+    )
+    codes, said = two(server, tmp_path, glyph_cache, *more, "--set", "recipe.epochs=2")
+    assert codes == [0, 0], said
+    (record,) = records(tmp_path).values()
+    assert [sorted(epoch["terms"]) for epoch in record["history"]] == [["ce"], ["ce", "late"]]
+
+
 def test_processes_that_would_go_on_from_different_checkpoints_are_refused(server, tmp_path, glyph_cache):
     """One went on from step 8, the other from the beginning, and the record was complete, with other numbers."""
     more = (*odd(tmp_path, "os.kill(os.getpid(), signal.SIGTERM)"), "--set", "recipe.epochs=4")

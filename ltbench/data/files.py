@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -177,7 +178,9 @@ class Reading(Dataset["Tensor | LtbenchError"]):
             pin_memory=device.type == "cuda", generator=torch.Generator(),  # else it would draw from the global one
             worker_init_fn=_heed_parent_alone,
         )  # fmt: skip
-        for item in loader:
+        with _sigterm_held():  # until the readers see to it themselves
+            found = iter(loader)
+        for item in found:
             if isinstance(item, LtbenchError):
                 raise item
             yield item
@@ -210,12 +213,23 @@ class Reading(Dataset["Tensor | LtbenchError"]):
             random.set_state(before)
 
 
+@contextmanager
+def _sigterm_held() -> Iterator[None]:
+    """Within this SIGTERM waits, and processes that are forked are born so."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _heed_parent_alone(number: int) -> None:
     """In a process that reads: of SIGTERM, which a scheduler sends to all, only its parent's ends it.
 
     Its parent takes the signal for a wish to stop at the next step, for which it needs its readers.
     """
     if not hasattr(signal, "sigwaitinfo"):  # macOS
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return
 
     def wait() -> None:

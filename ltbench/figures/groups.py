@@ -11,6 +11,7 @@ from .. import scores
 from ..analysis import predicted
 from ..blocks import Block, Entry
 from ..confusion import tables
+from ..digits import fixed
 from ..record import Record
 from .style import (
     GROUP_COLORS,
@@ -246,7 +247,7 @@ def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], colors: dict[int
                 strength = round(0.12 + 0.55 * share / 100, 3)
                 cell = Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, facecolor=fill, alpha=strength, linewidth=0)
                 axes.add_artist(cell)
-                text = f"{share:.0f}" if j == 0 else f"{other}: {share:.0f}"
+                text = fixed(share, 0) if j == 0 else f"{other}: {fixed(share, 0)}"
                 axes.text(j, i, text, size=7, ha="center", va="center_baseline", color=INK)
     axes.set_title(folded(entry.label, 30, 1), size=8, loc="left", pad=17)
     axes.set_xlim(-0.5, AWAY + 0.5)
