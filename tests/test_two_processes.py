@@ -211,6 +211,7 @@ def test_processes_that_would_go_on_from_different_checkpoints_are_refused(serve
     assert record["status"] == "failed" and "must be one folder that all of them share" in record["reason"]
 
 
+@pytest.mark.slow
 def test_a_run_that_another_runner_has_taken_over_is_left_by_all(server, tmp_path, glyph_cache):
     """As from processes that were halted or cut off for long; both groups would train it to its end."""
     tiny.write(tmp_path, "ce")

@@ -12,10 +12,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -178,9 +177,7 @@ class Reading(Dataset["Tensor | LtbenchError"]):
             pin_memory=device.type == "cuda", generator=torch.Generator(),  # else it would draw from the global one
             worker_init_fn=_heed_parent_alone,
         )  # fmt: skip
-        with _sigterm_held():  # until the readers see to it themselves
-            found = iter(loader)
-        for item in found:
+        for item in _started(loader):  # held by nobody else, so that its readers end with this
             if isinstance(item, LtbenchError):
                 raise item
             yield item
@@ -213,12 +210,11 @@ class Reading(Dataset["Tensor | LtbenchError"]):
             random.set_state(before)
 
 
-@contextmanager
-def _sigterm_held() -> Iterator[None]:
-    """Within this SIGTERM waits, and processes that are forked are born so."""
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Its readers are born with SIGTERM held, until they see to it themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        yield
+        return iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
