@@ -99,7 +99,7 @@ class Campaign:
 
 @pytest.mark.parametrize(
     ("kills", "epochs"),
-    [(24, 3), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
+    [(16, 3), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
 )
 def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills, epochs):
     campaign = Campaign(server, tmp_path / f"kills-{kills}", epochs)

@@ -80,6 +80,7 @@ def test_evaluation_in_two_processes_equals_that_in_one(one, glyph_cache):
     assert after["sha256"] == before["tau_norm(tau=1)"]["sha256"], "every count and every prediction is the same"
 
 
+@pytest.mark.slow
 def test_training_over_two_processes_learns_as_over_one(server, tmp_path, one, glyph_cache):
     tiny.write(tmp_path, METHODS)
     codes, told = two(server, tmp_path, glyph_cache)
@@ -150,7 +151,7 @@ def test_what_fails_in_one_process_ends_all_of_them_and_says_why(server, tmp_pat
     assert "Traceback" in log.read_text()
 
 
-@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("rank", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_same_bits(
     server, tmp_path, glyph_cache, rank
 ):
