@@ -17,6 +17,19 @@ WANTED = {
 }
 
 
+def part_of(child: Ref, asked: Ref) -> str:
+    """The images that a run which child starts from is trained on: its own part goes down to all its parents.
+
+    Raises ValueError where both leave images out: what the child holds out would be among its parent's images.
+    """
+    if child.part == asked.part == "fit":
+        raise ValueError(
+            f"{child.method}, which is to be trained without the images that are held out, asks for {asked.method} "
+            "trained so, too: what it holds out itself would be among that one's images"
+        )
+    return asked.part if child.part == "all" else child.part
+
+
 def refusal(hook: str, answer: Any) -> str:
     """Why an answer is none, in a sentence that begins with the hook; "" where it is one."""
     kind, wanted = WANTED[hook]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import answers, capturable, registry
 from .errors import LtbenchError
-from .evaluate import evaluate, misshapen
+from .evaluate import evaluate, misshapen, uneven
 from .method import Batch, Clock, Method, ProblemSpec, Ref
 from .trainer import Fit, Progress
 from .trials import BACKBONE, CLASSES, LEARN, RECIPE, SIZE, BrokenContract, Trials, need
@@ -167,8 +167,8 @@ def by_itself(trials: Trials) -> None:
     method, image = trials.fresh().eval(), next(trials.test.once()).image
     with torch.no_grad():
         whole, single = method.predict(image), [method.predict(one[None]) for one in image]
-    figures = {(frozenset(p.per_image), p.members is None) for p in (whole, *single)}
-    need(len(figures) == 1, "predict gives other figures of one batch than of another (per_image, members)")
+    wrong = uneven([whole, *single])
+    need(not wrong, f"predict gives {wrong}")
     apart, largest = (whole.logits - torch.cat([p.logits for p in single])).abs().max(), whole.logits.abs().max()
     need(
         bool(apart <= ALONE * largest),

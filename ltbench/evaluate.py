@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,8 @@ def evaluate(method: Method, test: Data, accelerator: Accelerator) -> Evaluation
         mine.append((i, _on_cpu(prediction), counter.get_total_flops() / 2))
     everyone = sorted(gather_object(mine), key=lambda part: part[0])
     predictions, used = [part[1] for part in everyone], sum(part[2] for part in everyone)
-    if len({(frozenset(p.per_image), p.members is None) for p in predictions}) > 1:
-        whose = type(method).__name__
-        raise LtbenchError(f"{whose}.predict() gives other figures of one batch than of another (per_image, members)")
+    if wrong := uneven(predictions):
+        raise LtbenchError(f"{type(method).__name__}.predict() gives {wrong}")
     members = [p.members for p in predictions if p.members is not None]
     logits = torch.cat([p.logits for p in predictions])
     _check_alike(method, test, accelerator, logits)
@@ -118,6 +118,12 @@ def _check_alike(method: Method, test: Data, accelerator: Accelerator, logits: T
             f"{type(method).__name__}.predict() answers an image otherwise beside images of other classes: it must "
             "answer each by itself, or it reads labels off the order of the test set"
         )
+
+
+def uneven(predictions: Sequence[Prediction]) -> str:
+    """What batches differ in that must not; "" where they are alike."""
+    kinds = {(frozenset(p.per_image), p.members is None) for p in predictions}
+    return "other figures of one batch than of another (per_image, members)" if len(kinds) > 1 else ""
 
 
 def misshapen(prediction: Prediction, images: int, classes: int) -> str:

@@ -59,11 +59,7 @@ class Trials:
     def _parents(self, recipe: Recipe) -> dict[str, Method]:
         parents = {}
         for role, asked in self.ask("needs", self.ref.options).items():
-            need(
-                not self.ref.part == asked.part == "fit",
-                f"{role} is to leave images out, as is this method itself, whose own would be among its images",
-            )
-            part = asked.part if self.ref.part == "all" else self.ref.part
+            part = answers.part_of(self.ref, asked)
             other = Trials(replace(asked, seed=0, part=part), self.trained)
             lacking = set(asked.wants) - set(other.ask("offers", other.ref.options))
             need(not lacking, f"{role} must offer {', '.join(lacking)}, which {asked.method} does not")

@@ -231,12 +231,10 @@ class Visitor:
             raise LtbenchError(
                 f"{self.where}: {child.method} cannot start from {label}: it offers no {' and no '.join(lacking)}"
             )
-        if child.part == asked.part == "fit":
-            raise LtbenchError(
-                f"{self.where}: {child.method}, which is to be trained without the images that are held out, asks for "
-                f"{label} trained so, too: what it holds out itself would be among that one's images"
-            )
-        part = asked.part if child.part == "all" else child.part
+        try:
+            part = answers.part_of(child, asked)
+        except ValueError as error:
+            raise LtbenchError(f"{self.where}: {error}") from None
         ref = Ref(asked.method, options, child.seed + asked.seed, part)
         return self.visit(ref, self.plan.suite.recipe, label + (" [part=fit]" if part == "fit" else ""), trail)
 

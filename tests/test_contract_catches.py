@@ -269,7 +269,7 @@ def test_a_parent_that_is_to_leave_images_out_does():
 
 def test_images_left_out_of_what_leaves_images_out_are_refused():
     broken("inner", needs=classmethod(lambda cls, options: {"base": Ref("ce", part="fit")}))
-    with pytest.raises(BrokenContract, match="base is to leave images out, as is this method itself"):
+    with pytest.raises(ValueError, match="broken_inner, which is to be trained without the images that are held out"):
         broken("outer", needs=classmethod(lambda cls, options: {"base": Ref("broken_inner", part="fit")}))
 
 

@@ -494,3 +494,34 @@ def test_what_another_runner_has_taken_over_is_neither_saved_nor_recorded(tmp_pa
     assert not list(where.results.rglob("*.json"))
     (folder / "lease-2").unlink()
     assert runs.execute(spec, {}, where, lambda event: None).status == "complete"
+
+
+@pytest.mark.parametrize("host", ["here", "another"])
+def test_weights_of_another_machine_that_are_not_seen_yet_are_waited_for(tmp_path, glyph_cache, monkeypatch, host):
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    ce, tau_norm = made.runs.values()
+    runs.execute(ce, {}, where, lambda event: None)
+    seen, hidden = where.folder(ce) / checkpoints.MANIFEST, tmp_path / "hidden"
+    seen.rename(hidden)
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            hidden.rename(seen)
+
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: 1.0 * len(waits), sleep=sleep))
+    if host == "another":
+        monkeypatch.setattr(runs, "platform", SimpleNamespace(node=lambda: "another"))
+    status = runs.execute(tau_norm, runs.parents_of(tau_norm, made.runs), where, lambda event: None).status
+    assert (status, len(waits)) == (("complete", 3) if host == "another" else ("failed", 0))
+
+
+def test_who_waits_for_weights_can_be_stopped(tmp_path, glyph_cache, monkeypatch):
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    ce, tau_norm = made.runs.values()
+    runs.execute(ce, {}, where, lambda event: None)
+    (where.folder(ce) / checkpoints.MANIFEST).unlink()
+    monkeypatch.setattr(runs, "platform", SimpleNamespace(node=lambda: "another"))
+    with pytest.raises(Interrupted):
+        runs.execute(tau_norm, runs.parents_of(tau_norm, made.runs), where, lambda event: None, stop=lambda: True)
