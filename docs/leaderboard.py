@@ -65,6 +65,8 @@ PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "tau_norm(tau=1)", "RIDE over a classifier of equal norms, which costs no training"),
     (RIDE, "ncm", "RIDE over the nearest class mean of cross-entropy's features"),
     (RIDE, "balanced_softmax", "RIDE over the simplest re-balanced loss"),
+    (RIDE, "ce_drw", "RIDE over cross-entropy whose class weights come late"),
+    ("logit_adjustment", "balanced_softmax", "one loss under two names: there is nothing to show"),
     (RIDE, "bbn", "RIDE over two branches on two streams"),
 )
 
