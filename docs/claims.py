@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ltbench import record as records
 from ltbench import scores
-from ltbench.compare import compare
+from ltbench.compare import Comparison, compare
 from ltbench.digits import fixed
 from ltbench.errors import LtbenchError
 from ltbench.record import Record
@@ -103,8 +103,14 @@ def _published() -> set[str]:
 
 
 @cache
-def _difference(folder: str, a: str, b: str) -> set[str]:
+def compared(folder: str, a: str, b: str) -> Comparison:
+    """Two rows head to head: tables and prose speak of the same pairs."""
     (found,) = compare(RESULTS / folder, a, b).found
+    return found
+
+
+def _difference(folder: str, a: str, b: str) -> set[str]:
+    found = compared(folder, a, b)
     gaps = (found["top1"], found["many"], found["medium"], found["few"])
     said = _written(number for gap in gaps for number in (gap["difference"], gap["low"], gap["high"]))
     return said | _written([cost(folder, a, b, found["seeds"])], places=2)

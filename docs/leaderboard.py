@@ -17,7 +17,7 @@ import claims
 
 from ltbench import analysis_writers, blocks, figures
 from ltbench.analysis import analyze
-from ltbench.compare import Gap, compare
+from ltbench.compare import Gap
 from ltbench.digits import fixed
 from ltbench.tables import Options, load
 from ltbench.writers import render
@@ -94,7 +94,7 @@ def comparisons(folder: Path) -> str:
     ]
     for a, b, shows in PAIRS:
         if a in ran and b in ran:
-            (found,) = compare(folder, a, b).found
+            found = claims.compared(folder.name, a, b)
             gaps = (found["top1"], found["many"], found["medium"], found["few"])
             cost = claims.cost(folder.name, a, b, found["seeds"])
             shown = [f"`{a}`", f"`{b}`", shows, str(len(found["seeds"])), *map(_gap, gaps), f"x {fixed(cost, 2)}"]
@@ -133,10 +133,15 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "comparisons": partial(comparisons, SHORT),
     },
     HERE / "docs" / "bias-variance.md": {"analysis": bias_variance},
+    HERE / "docs" / "how-sure.md": {},  # its table is that of benchmarks/null.py
 }
 
 
-PROSE = {HERE / "README.md": FULL, HERE / "docs" / "short-suite.md": SHORT}  # page -> the results that it is about
+PROSE = {  # page -> the results that it is about
+    HERE / "README.md": FULL,
+    HERE / "docs" / "short-suite.md": SHORT,
+    HERE / "docs" / "how-sure.md": FULL,
+}
 
 
 def picture() -> str:

@@ -144,6 +144,50 @@ def test_the_page_on_precisions_says_what_the_committed_records_say():
     assert len(lines) == 10 and all(f"\n{line}\n" in page for line in lines)
 
 
+def test_the_runs_that_are_compared_with_themselves_differ_in_their_seed_alone(tmp_path):
+    import null
+    from make_records import make, predicted, write
+
+    alike = [predicted("ce", seed, (9, 5, 2), offset=seed) for seed in range(6)]
+    others = [predicted("ce", seed, (9, 5, 2), recipe={"epochs": 3}) for seed in range(5)]
+    failed = make("bbn", 5, status="failed")
+    five = [predicted("bbn", seed, (9, 5, 2)) for seed in range(5)]
+    write(tmp_path, [], [*alike[::-1], *others, *five, failed])
+    assert [[run.key for run in found] for found in null.rows(tmp_path / "toy").values()] == [[r.key for r in alike]]
+
+
+def test_every_two_disjoint_sets_of_seeds_are_compared_once():
+    import null
+
+    assert list(null.pairs(4, 2)) == [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
+    assert [len(list(null.pairs(12, size))) for size in (1, 2, 3)] == [66, 1485, 9240]
+
+
+def test_sets_of_one_row_that_differ_are_told_apart_and_others_are_not():
+    import null
+    from make_records import predicted
+
+    even = [predicted("ce", seed, (9, 5, 2)) for seed in range(6)]
+    assert set(null.told_apart(even, 3).told.values()) == {0.0}
+    # in five of the fifteen pairs one run gets 15 of 30 images more right: McNemar's mid-p is far below 0.05
+    odd = [*even[:5], predicted("ce", 5, (1, 0, 0))]
+    found = null.told_apart(odd, 1)
+    assert found.told["all"] == pytest.approx(100 * 5 / 15) and sorted(found.gaps)[-5:] == pytest.approx([50.0] * 5)
+
+
+TABLE = ("cifar100_lt", "cifar100_lt_short")
+
+
+@pytest.mark.parametrize("sizes", [(1, 2), pytest.param((3,), marks=pytest.mark.slow)])
+def test_the_page_on_how_sure_one_may_be_says_what_the_committed_records_say(sizes):
+    import null
+
+    top = BENCHMARKS.parent
+    page = (top / "docs" / "how-sure.md").read_text(encoding="utf-8")
+    lines = list(null.lines([top / "results" / name for name in TABLE], sizes))
+    assert len(lines) == 2 + 3 * len(sizes) and all(f"\n{line}\n" in page for line in lines)
+
+
 def test_kernels_are_summed_by_what_they_do():
     """Names as an H200 gives them."""
     import kernels
