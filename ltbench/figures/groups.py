@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 PARTS = tuple(GROUP_NAMES)  # top1, many, medium, few
 OFFSETS = dict(zip(PARTS, (0.27, 0.09, -0.09, -0.27), strict=True))  # of their marks within a row
-TALL = 14  # rows in a figure that grows with them
+TALL = 26  # rows in a figure that grows with them: those of cifar100_lt
 LETTERS = 24
 WORST = 12  # tail classes in the table of confusions
 AWAY = 3  # hard negatives of each
