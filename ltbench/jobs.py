@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from . import runs, world
+from . import outcome, runs, world
 from .claims import Claims
 from .errors import LtbenchError, told
 from .events import Event, Report, by_others, elsewhere
@@ -234,7 +234,7 @@ class _Pool:
 
     def _give_up(self, spec: RunSpec, reason: str, status: Status = "failed") -> None:
         """End a run that could not begin or end."""
-        record = runs.give_up(spec, reason, self.settings, status)
+        record = outcome.give_up(spec, reason, self.settings, status)
         self.claims.give_back(spec)
         self.ended[record.key] = record.status
         self.report(Event(record.key, "finished", f"{record.status}: {record.reason}", status=record.status))

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NoReturn
@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from . import checkpoints, leases, machine, registry, sources, world
+from . import checkpoints, leases, machine, outcome, registry, world
 from . import record as records
 from .data.seeds import seed_of
 from .data.streams import Data
@@ -29,9 +29,9 @@ from .graph import make_tape
 from .heads import LinearHead
 from .live import construct, on_device
 from .method import Method
-from .record import Record, Status
+from .record import Record
 from .runspec import RunSpec
-from .state import Settings, done, latest
+from .state import Settings, done
 from .trainer import DivergedError, Fit, Interrupted, LostError, Progress
 
 AGREED = ("complete", "diverged")  # what processes that train together all find, or none
@@ -43,23 +43,6 @@ TOGETHER = 8  # steps after which processes that train together ask each other w
 def parents_of(spec: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
     """role -> the run that fills it."""
     return {role: runs[parent.key] for role, parent in spec.parents.items()}
-
-
-def give_up(spec: RunSpec, reason: str, settings: Settings, status: Status = "failed") -> Record:
-    """The record of a run that could not begin or end, written unless a final one is there."""
-    record = describe(spec).model_copy(update={"status": status, "reason": reason})
-    try:
-        if done(spec, settings) is None:
-            records.write(record, settings.record_path(spec).parent)
-    except (OSError, LtbenchError) as error:
-        return _unwritten(record, error)
-    return record
-
-
-def _unwritten(record: Record, error: Exception) -> Record:
-    """A run whose record is not on the disk has failed, whatever became of it."""
-    reason = f"{record.reason or record.status}; its record could not be written ({told(error)})"
-    return record.model_copy(update={"status": "failed", "reason": reason})
 
 
 def execute(
@@ -74,7 +57,7 @@ def execute(
     Whatever else goes wrong in the run becomes its status and reason. parents: role -> the finished run.
     One of several processes that train together ends itself where it fails, see _Run.end_all().
     """
-    record = describe(spec)  # of the code that runs, whatever is edited meanwhile
+    record = outcome.describe(spec)  # of the code that runs, whatever is edited meanwhile
     run = _Run(spec, parents, settings, report, stop)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
@@ -110,24 +93,6 @@ def end_process(reason: str) -> NoReturn:
     """
     print(f"process {world.rank()} ends: {reason}", file=sys.__stderr__, flush=True)
     os._exit(1)
-
-
-def describe(spec: RunSpec) -> Record:
-    """The record of a run before it has results."""
-    dataset_card = {"name": spec.data.label, "counts": spec.counts, "groups": spec.groups}
-    return Record.model_validate(
-        {
-            **{k: v for k, v in asdict(spec.identity).items() if k not in ("fingerprints", "parents")},
-            "suite": spec.suite,
-            "key": spec.key,
-            "status": "failed",
-            "label": spec.label,
-            "data": {**dataset_card, "fingerprints": spec.identity.fingerprints},
-            "suite_recipe": spec.suite_recipe.recorded(),
-            "parents": spec.parents,
-            "source": sources.source_hash(registry.get(spec.ref.method)),
-        }
-    )
 
 
 @dataclass
@@ -198,18 +163,18 @@ class _Run:
             rehearse(method, dataset.test, accelerator)
         self._fit(method, train, accelerator)
         self.tell("evaluating", "evaluate", epoch=spec.recipe.epochs)
-        outcome = evaluate(method, dataset.test, accelerator)
-        if not torch.isfinite(outcome.logits).all():
+        found = evaluate(method, dataset.test, accelerator)
+        if not torch.isfinite(found.logits).all():
             raise DivergedError("the finished method gives logits that are not finite")
-        strange = [name for name, value in outcome.per_image.items() if not torch.isfinite(value).all()]
+        strange = [name for name, value in found.per_image.items() if not torch.isfinite(value).all()]
         if strange:
             raise DivergedError(f"the finished method gives {', '.join(strange)} of images that are not finite")
         if machine.agreed(leases.is_anothers(self.folder)):
             raise LostError
         if self.main:
-            logits = {"logits": outcome.logits.half(), "label": outcome.label}
+            logits = {"logits": found.logits.half(), "label": found.label}
             checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
-        return self._results(method, outcome, len(dataset.classes))
+        return self._results(method, found, len(dataset.classes))
 
     def _check_again(self) -> None:
         """Raises LtbenchError where a complete run, trained again for its weights, would contradict its record."""
@@ -348,11 +313,11 @@ class _Run:
             time.sleep(1.0)
         return weights
 
-    def _results(self, method: Method, outcome: Evaluation, classes: int) -> dict[str, Any]:
+    def _results(self, method: Method, found: Evaluation, classes: int) -> dict[str, Any]:
         heads = [head for head in method.modules() if isinstance(head, LinearHead)]
         return {
-            **outcome.counts(classes),
-            "predictions": records.encode(outcome.predicted.numpy()),
+            **found.counts(classes),
+            "predictions": records.encode(found.predicted.numpy()),
             "history": self.progress.history,
             "heads": [
                 {"norms": head.weight.norm(dim=1).tolist(), "biases": head.bias.tolist()}
@@ -373,23 +338,8 @@ class _Run:
         }
 
     def publish(self, record: Record) -> Record:
-        """Write the record, unless a complete one is there: then both must agree."""
-        spec, settings = self.spec, self.settings
-        path = settings.record_path(spec)
-        before = done(spec, settings)
-        again = before is not None and before.status == record.status == "complete"
-        if again and before and _numbers(before) != _numbers(record):
-            checkpoints.forget_final(self.folder)  # no child may start from weights that are not the record's
-            reason = f"trained again, it contradicts {path}: delete that record, or take another --results"
-            record = before.model_copy(update={"status": "failed", "reason": reason})
-        elif self.main and not leases.is_anothers(self.folder):
-            try:
-                if not before:
-                    records.write(record, path.parent)
-                if record.status in records.FINAL:
-                    checkpoints.drop_checkpoints(self.folder)
-            except OSError as error:
-                record = _unwritten(record, error)
+        """Write the record, as outcome.publish() does, and tell of it."""
+        record = outcome.publish(record, self.spec, self.settings)
         reason = f": {record.reason}{self.traced}" if record.reason else ""
         accuracy = f" top-1 {100 * sum(record.right) / sum(record.total):.2f} %" if record.total else ""
         self.tell("finished", f"{record.status}{reason}{accuracy}", epoch=len(record.history), status=record.status)
@@ -402,17 +352,4 @@ class _Run:
         """
         reason = f"{record.label}: {record.status}: {record.reason}{self.traced}"
         self.say(reason, anyone=True)
-        try:
-            before = latest(self.spec, self.settings)
-            ours = before is not None and before.key == self.spec.key
-            told_already = ours and before is not None and before.volatile.finished >= record.volatile.started
-            if not told_already and done(self.spec, self.settings) is None:
-                records.write(record, self.settings.record_path(self.spec).parent)
-        except (OSError, LtbenchError) as error:
-            reason += f"; its record could not be written ({told(error)})"
-        end_process(reason)
-
-
-def _numbers(record: Record) -> dict[str, Any]:
-    """What two runs of one key must agree in."""
-    return record.model_dump(include={"right", "predictions", "history", "members", "per_image", "calibration"})
+        end_process(reason + outcome.publish_alone(record, self.spec, self.settings))

@@ -8,7 +8,7 @@ from functools import partial
 
 from accelerate.utils import gather_object
 
-from . import machine, runs, world
+from . import machine, outcome, runs, world
 from .claims import Claims
 from .errors import LtbenchError, told
 from .events import Event, Report, by_others, elsewhere
@@ -71,7 +71,7 @@ def one_by_one(
                 if failed:
                     reason = f"it starts from {failed[0]}, which is not complete"
                     if claims:
-                        runs.give_up(spec, reason, settings)
+                        outcome.give_up(spec, reason, settings)
                     ended[spec.key] = "failed"
                     report(Event(spec.key, "finished", f"failed: {reason}", status="failed"))
                 else:

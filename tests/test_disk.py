@@ -10,7 +10,7 @@ import calls
 import pytest
 import tiny
 
-from ltbench import checkpoints, planfile, record, runs, state
+from ltbench import checkpoints, outcome, planfile, record, runs, state
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.epochs=1", "recipe.batch_size=32")
@@ -184,7 +184,7 @@ def test_a_run_that_ended_well_counts_by_the_record_that_it_left(
     def carry_out(todo, *more, **options):
         done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
         for each in todo if left != "none" else ():
-            record.write(runs.describe(each).model_copy(update=done), path.parent)
+            record.write(outcome.describe(each).model_copy(update=done), path.parent)
         if left == "torn":
             path.write_text(path.read_text()[:-9])
         return {each.key: "complete" for each in todo}

@@ -8,7 +8,7 @@ import calls
 import pytest
 import tiny
 
-from ltbench import former, record, running, runs
+from ltbench import former, outcome, record, running
 from ltbench import plan as plan_
 from ltbench.suite import read
 
@@ -19,7 +19,7 @@ def finished(tmp_path, glyph_cache):
     made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
     for spec in made.runs.values():
         done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
-        record.write(runs.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+        record.write(outcome.describe(spec).model_copy(update=done), where.record_path(spec).parent)
     return tmp_path
 
 
@@ -56,7 +56,7 @@ def test_of_several_the_nearest_counts_and_other_parents_are_told_where_nothing_
     where = tiny.settings(finished, glyph_cache)
     for spec in made.runs.values():
         done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
-        record.write(runs.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+        record.write(outcome.describe(spec).model_copy(update=done), where.record_path(spec).parent)
     out = plan(capsys, finished, glyph_cache, sets=("recipe.lr=0.2",)).out
     assert "ce seed 0, tau_norm(tau=1) seed 0: a finished run of this name differs: recipe.lr 0.1 (now 0.2)\n" in out
     monkeypatch.setattr("ltbench.methods.ce.CE.version", 7)
@@ -75,7 +75,7 @@ def test_what_a_kept_row_starts_from_is_no_former_run(tmp_path, glyph_cache, cap
     made, where = tiny.make(tmp_path, glyph_cache, "crt", "recipe.lr=0.2"), tiny.settings(tmp_path, glyph_cache)
     for spec in made.runs.values():
         done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
-        record.write(runs.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+        record.write(outcome.describe(spec).model_copy(update=done), where.record_path(spec).parent)
     plan_json = tmp_path / "results" / "tiny" / "plan.json"
     plan_json.write_text(json.dumps(made.file().model_dump(mode="json")))
     assert "differs" not in plan(capsys, tmp_path, glyph_cache).out

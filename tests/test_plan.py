@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ltbench import leases, plan, plan_listing, planfile, record, registry, running, runs, state, suite
+from ltbench import leases, outcome, plan, plan_listing, planfile, record, registry, running, state, suite
 from ltbench.errors import LtbenchError
 from ltbench.runspec import RunSpec
 
@@ -462,7 +462,7 @@ def test_what_is_not_done_is_outstanding_parents_first(tmp_path, glyph_cache):
     ):
         ce = the(made, "ce")
         zeros = (0,) * len(ce.counts)
-        done = runs.describe(ce).model_copy(update={"status": status, "right": zeros, "total": zeros})
+        done = outcome.describe(ce).model_copy(update={"status": status, "right": zeros, "total": zeros})
         record.write(done, where.record_path(ce).parent)
         assert (ce.key in state.outstanding({ce.key: ce}, where)) == again, status
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from ltbench import (
     footers,
     listing,
+    outcome,
     plan,
     plan_listing,
     planfile,
     record,
-    runs,
     suite,
     tables,
 )
@@ -215,7 +215,7 @@ def test_draws_without_a_medium_group_have_records(tmp_path, glyph_cache):
     path.write_text(text)
     for spec in plan.make(suite.read(str(path)), glyph_cache).runs.values():
         many, few = spec.groups
-        assert few == many + 1 and runs.describe(spec).data.groups == (many, few)
+        assert few == many + 1 and outcome.describe(spec).data.groups == (many, few)
 
 
 def test_a_run_on_each_draw_is_recorded_and_n_counts_draws(few_test_images, tmp_path, glyph_cache):

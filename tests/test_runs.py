@@ -9,7 +9,20 @@ import tiny
 import torch
 from ltbench.methods.ce import CE
 
-from ltbench import Prediction, checkpoints, contract, decompose, live, machine, record, registry, rescore, runs, state
+from ltbench import (
+    Prediction,
+    checkpoints,
+    contract,
+    decompose,
+    live,
+    machine,
+    outcome,
+    record,
+    registry,
+    rescore,
+    runs,
+    state,
+)
 from ltbench.errors import LtbenchError
 from ltbench.method import Stream
 from ltbench.trainer import Interrupted, LostError
@@ -190,7 +203,7 @@ def test_giving_up_a_run_leaves_its_complete_record_alone(tmp_path, glyph_cache)
     (spec,) = made.runs.values()
     runs.execute(spec, {}, where, lambda event: None)
     before = where.record_path(spec).read_bytes()
-    assert runs.give_up(spec, "its process died", where).status == "failed"
+    assert outcome.give_up(spec, "its process died", where).status == "failed"
     assert where.record_path(spec).read_bytes() == before
 
 
@@ -335,7 +348,7 @@ def test_a_comment_in_a_method_is_no_contradiction(tmp_path, glyph_cache):
 def test_a_diverged_parent_is_not_trained_again_for_its_child(tmp_path, glyph_cache):
     made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
     ce, tau = made.runs.values()
-    diverged = runs.describe(ce).model_copy(update={"status": "diverged", "reason": "ce was not finite"})
+    diverged = outcome.describe(ce).model_copy(update={"status": "diverged", "reason": "ce was not finite"})
     record.write(diverged, where.record_path(ce).parent)
     assert list(state.outstanding(made.runs, where)) == [tau.key]
 

@@ -15,7 +15,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import checkpoints, jobs, plan, progress, reading, record, runs, suite
+from ltbench import checkpoints, jobs, outcome, plan, progress, reading, record, suite
 from ltbench.events import Event
 from ltbench.leases import Leases
 from ltbench.signals import Signals
@@ -36,7 +36,7 @@ def mixed(tmp_path, glyph_cache):
     for name, (status, reason) in ends.items():
         done = {"right": (0,) * 62, "total": (1,) * 62} if status == "complete" else {}
         record.write(
-            runs.describe(by[name]).model_copy(update={"status": status, "reason": reason, **done}),
+            outcome.describe(by[name]).model_copy(update={"status": status, "reason": reason, **done}),
             where.record_path(by[name]).parent,
         )
     for name in ("ldam_drw", "ride"):

@@ -11,7 +11,7 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
-from ltbench import backbones, outline, plan, record, runs, suite
+from ltbench import backbones, outcome, outline, plan, record, suite
 from ltbench.backbones import BackboneSpec
 from ltbench.errors import LtbenchError
 from ltbench.keys import digest
@@ -176,14 +176,14 @@ def test_where_a_file_of_weights_lies_does_not_change_the_key(tmp_path, glyph_ca
 def test_a_run_from_weights_says_in_its_record_which(tmp_path, glyph_cache, files):
     planned = made(tmp_path, glyph_cache, f"{{{ATTO}: {{weights: {files / 'atto.safetensors'}}}}}", "ride: {width: 1}")
     (run,) = planned.runs.values()
-    written = record.read(record.write(runs.describe(run), tmp_path / "out"))
+    written = record.read(record.write(outcome.describe(run), tmp_path / "out"))
     assert written.weights == run.net.origin and len(written.weights) == 64
     assert "weights" in written.fixed()
 
 
 def test_a_record_from_scratch_has_the_fields_and_the_hash_that_it_always_had(tmp_path, glyph_cache):
     (run,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
-    assert "weights" not in runs.describe(run).fixed()
+    assert "weights" not in outcome.describe(run).fixed()
     committed = sorted((Path(__file__).parent.parent / "results").glob("*/*-s0.json"))[:3]
     assert committed
     for path in committed:
