@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the suite.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the suite; KEY+=VALUE adds to a list."),
+]
 
 
 def show(suite: SuiteArgument, data: DataOption = None, sets: SetOption = None, format: FormatOption = "text") -> None:

@@ -214,7 +214,17 @@ def _named(text: str, there: Sequence[str]) -> str:
         return label
     if not (text.isidentifier() or text.endswith("]")):
         labels.parse(text)  # which may say what is wrong in it
-    raise LtbenchError(unknown("row", text, dict.fromkeys(there)))
+    raise LtbenchError(unknown("row", text, dict.fromkeys(there)) + _how_to_add(text))
+
+
+def _how_to_add(text: str) -> str:
+    """What makes a row of a label that is none here; "" where it names no method."""
+    try:
+        labels.parse(text)
+    except LtbenchError:
+        return ""
+    given = labels.spelled(labels.grammar(text))
+    return f"; --set methods+={given if given == text else repr(given)} adds it"
 
 
 def _baseline(suite: Suite, there: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def _standing(old: PlanFile, now: PlanFile) -> list[Row]:
 
 def is_of_file(row: Row) -> bool:
     """Whether a row is of one of the suite file's own blocks: no --set has changed its data, backbone or recipe."""
-    return all(text.partition("=")[0].partition(".")[0] in ("seeds", "methods", "baseline") for text in row.sets)
+    return all(re.split(r"[+.=]", text, maxsplit=1)[0] in ("seeds", "methods", "baseline") for text in row.sets)
 
 
 def _joined(old: Row | None, new: Row) -> Row:

@@ -130,19 +130,35 @@ def _check_name(path: Path) -> None:
 
 
 def _with_sets(document: strict_yaml.Document, sets: Iterable[str]) -> strict_yaml.Document:
-    """The document with each key.path=value put in its place."""
+    """The document with each key.path=value put in its place, and each key.path+=value behind what is there."""
     value, sources = document.value, dict(document.given)
     for text in sets:
         dotted, equals, given = text.partition("=")
-        keys = dotted.split(".")
+        keys = dotted.removesuffix("+").split(".")
         if not equals or not all(keys):
             raise LtbenchError(f"--set {text}: write it as key.path=value, as in recipe.epochs=10")
         try:
-            value = _put(value, keys, strict_yaml.parse_value(given))
+            new = strict_yaml.parse_value(given)
+            there = _items(value, keys) if dotted.endswith("+") else ()
+            new = (*there, *(new if isinstance(new, tuple) else (new,))) if there else new
+            value = _put(value, keys, new)
         except (TypeError, LtbenchError) as error:
             raise LtbenchError(f"--set {text}: {error}") from None
-        sources[tuple(keys)] = f"--set {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
+        source = f"--set {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
+        added: list[KeyPath] = [(*keys, i) for i in range(len(there), len(new))] if there else [tuple(keys)]
+        sources |= dict.fromkeys(added, source)
     return replace(document, value=value, given=sources)
+
+
+def _items(value: Any, keys: Sequence[str]) -> tuple[Any, ...]:
+    """What += adds to: a list that is not empty, or the one thing in place of a list of data or backbones."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if keys in (["data"], ["backbone"]) and value and not isinstance(value, tuple):
+        return (value,)
+    if not isinstance(value, tuple) or not value:
+        raise TypeError(f"{'.'.join(keys)} is no list with something in it: write = in place of +=")
+    return value
 
 
 def _put(value: Any, keys: list[str], new: Any) -> Any:

@@ -369,7 +369,8 @@ def test_a_row_may_be_named_as_the_suite_file_has_it(tmp_path, glyph_cache, text
 @pytest.mark.parametrize(
     ("only", "seeds", "message"),
     [
-        (["bbn"], [], "unknown row 'bbn' (allowed: ce, ride(experts=2))"),
+        (["bbn"], [], "unknown row 'bbn' (allowed: ce, ride(experts=2)); --set methods+=bbn adds it"),
+        (["ride(experts=3)"], [], "(allowed: ce, ride(experts=2)); --set methods+='{ride: {experts: 3}}' adds it"),
         (["ride"], [], "unknown row 'ride'; did you mean 'ride(experts=2)'? (allowed: ce, ride(experts=2))"),
         (["rde"], [], "unknown row 'rde'; did you mean 'ride(experts=2)'? (allowed: ce, ride(experts=2))"),
         (["ride(expert=2)"], [], "unknown option of ride 'expert'; did you mean 'experts'?"),
@@ -415,6 +416,27 @@ def test_rows_know_the_values_they_were_asked_for_with(tmp_path, glyph_cache):
     assert tiny.make(tmp_path, glyph_cache, "ce").rows[0].sets == ()
 
 
+def test_rows_seeds_and_backbones_are_added_to_those_of_the_file(tmp_path, glyph_cache):
+    made = tiny.make(
+        tmp_path, glyph_cache, "ce", "methods+={ride: {experts: 2}}", "methods+=[bbn, ncm]", "seeds+=[1, 2]",
+        "backbone+=resnet20", "recipe.augment+=flip",
+    )  # fmt: skip
+    assert [row.label for row in made.rows if row.backbone == "resnet8"] == ["ce", "ride(experts=2)", "bbn", "ncm"]
+    assert {row.backbone for row in made.rows} == {"resnet8", "resnet20"} and len(made.rows) == 8
+    assert all(set(row.keys) == {"0", "1", "2"} for row in made.rows)
+    assert made.suite.recipe.augment == (*tiny.make(tmp_path, glyph_cache, "ce").suite.recipe.augment, "flip")
+
+
+def test_a_row_that_was_added_stands_in_the_block_of_the_files_own(tmp_path, glyph_cache):
+    plain, more = (tiny.make(tmp_path, glyph_cache, "ce", *sets) for sets in ((), ("methods+=bbn",)))
+    (own,), (first, added) = plain.rows, more.rows
+    assert own.block == first.block == added.block and own.keys == first.keys
+    stands = planfile.refreshed(planfile.merged(plain.file(), more.file()), plain.file())
+    assert [(row.label, planfile.is_of_file(row), row.sets) for row in stands.rows] == [
+        ("ce", True, ()), ("bbn", True, ("methods+=bbn",)),
+    ]  # fmt: skip
+
+
 def test_a_key_that_the_file_lacks_can_be_set(tmp_path, glyph_cache):
     assert tiny.make(tmp_path, glyph_cache, "ce, crt", "baseline=crt").file().baseline == "crt"
 
@@ -431,6 +453,10 @@ def test_a_key_that_the_file_lacks_can_be_set(tmp_path, glyph_cache):
             "--set seeds.first=1: 'first' would lie in what has no keys, a list: --set can only put another",
         ),
         ("seed=[1]", "seed: unknown key 'seed'; did you mean 'seeds'?"),
+        ("methods+=nosuch", "--set methods+=nosuch: methods[1]: unknown method 'nosuch'"),
+        ("recipe.lr+=3", "--set recipe.lr+=3: recipe.lr is no list with something in it: write = in place of +="),
+        ("data.draws+=3", "--set data.draws+=3: data.draws is no list"),
+        ("+=3", "--set +=3: write it as"),
         ("recipe.epoch=3", "recipe.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
         ("recipe.lr=fast", "recipe.lr: must be a number, got 'fast'"),
         ("recipe.lr=[1", "--set recipe.lr=[1: "),

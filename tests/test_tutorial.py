@@ -75,3 +75,23 @@ def test_it_keeps_the_contract(printed: dict[str, str]) -> None:
 def test_it_has_its_row(printed: dict[str, str], command: str) -> None:
     assert re.search(r"^my_balanced +1 +\d+\.\d ", printed[command], re.MULTILINE)
     assert re.search(r"^ce +1 +\d+\.\d ", printed[command], re.MULTILINE)
+
+
+def test_the_method_of_the_readme_stands_beside_the_committed_rows(
+    server: warm.Server, cifar100: Path, tmp_path: Path
+) -> None:
+    """Its command, up to the training: the rows of the page are done, it is not."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Add a method")[2].partition("\n## ")[0]
+    (method,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "own.py").write_text(method, encoding="utf-8")
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    (command,) = re.findall(r"^ltbench (run .*)$", text, re.MULTILINE)
+    words = command.replace("FILE", "own.py").replace("DIR", str(cifar100)).split()
+    done = server.run(*words, "--only", "ride(experts=3)", "--dry-run", cwd=tmp_path, COLUMNS="120")
+    assert done.returncode == 0, done.stderr
+    rows = [re.split(r"  +", line.rstrip()) for line in done.stdout.splitlines()[1:-1]]
+    assert [row[:5] for row in rows] == [
+        [label, str(seed), "200", "asked", status]
+        for label, status in (("ride(experts=3)", "done"), ("my_balanced", "not done"))
+        for seed in range(3)
+    ]
