@@ -35,7 +35,7 @@ PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "ldam_drw", "RIDE over its base loss on one full network"),
     ("ride(experts=2)", "ldam_drw", "RIDE at the cost of about one full network of its base loss"),
     ("ldam_drw", "ce", "that loss alone"),
-    ("ldam_drw", "ce_drw", "its margins and cosine head, beside weights that come late in both"),
+    ("ldam_drw", "ce_drw", "LDAM's margins and cosine head; both rows have late class weights"),
     ("ride(experts=1)", "ce", "that loss on one expert of three quarters of the channels"),
     (RIDE, "ride(experts=1)", "three experts in place of one, with the diversity loss"),
     ("ride(experts=2)", "ride(experts=1)", "a second expert"),
@@ -66,7 +66,7 @@ PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "ncm", "RIDE over the nearest class mean of cross-entropy's features"),
     (RIDE, "balanced_softmax", "RIDE over the simplest re-balanced loss"),
     (RIDE, "ce_drw", "RIDE over cross-entropy whose class weights come late"),
-    ("logit_adjustment", "balanced_softmax", "one loss under two names: there is nothing to show"),
+    ("logit_adjustment", "balanced_softmax", "one loss under two names: any difference is chance"),
     (RIDE, "bbn", "RIDE over two branches on two streams"),
 )
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import TypedDict
 
-from . import paired, planfile, student
+from . import paired, planfile
 from . import record as records
+from .behrens_fisher import half_width
 from .digits import fixed
 from .errors import LtbenchError, unknown
 from .footers import heading
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 RESAMPLES, SEED = 2000, 0
 NORMAL = 1.959964  # the normal distribution's two-sided 95 % point
-LEAST = 1e-12  # the smallest p that is told: below, Student's is a difference of numbers near 1
+LEAST = 1e-12  # the smallest p that is told
 EXTREMES = 5  # classes that gained and lost most
 
 
@@ -207,7 +208,7 @@ def bootstrap(
     the images of each class are drawn with replacement, each on its own as they are crossed; an image is drawn for all
     seeds and both rows at once. With one seed these are percentiles over images. With several, such draws count the
     chance of a single answer three times (Owen 2007) and do not know how few seeds there are, so their spread is scaled
-    to the variance and the Student's quantile of paired.crossed_variance(). The random seed is fixed: the same records
+    to the half-width of paired.crossed_variance(). The random seed is fixed: the same records
     give the same interval, and b against a is drawn as a against b, unless the two are even in all that is known.
     """
     import numpy as np
@@ -254,8 +255,8 @@ def _gap(gaps: Sequence[np.ndarray], ahead: np.ndarray) -> Gap:
     mean = float(values.mean(dtype=float))
     spread = ahead / values.shape[1] - mean
     if len(values) > 1 and values.shape[1] > 1 and spread.std() > 0:
-        _, variance, freedom = paired.crossed_variance(values)
-        spread *= student.quantile(freedom) / NORMAL * math.sqrt(variance) / spread.std()
+        _, variance = paired.crossed_variance(values)
+        spread *= half_width(variance) / (NORMAL * spread.std())
     low, high = 100 * (mean + np.percentile(spread, [2.5, 97.5]))
     return {"difference": 100 * mean, "low": float(low), "high": float(high)}
 
@@ -292,8 +293,6 @@ def lines(found: Comparison) -> list[str]:
         out.append(f"{run.capitalize()} {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")
     if n == 1:
         out.append(f"One {run}: what another {run} would change is not in these intervals.")
-    if n == 2:
-        out.append(f"Two {run}s: one in ten pairs of equal rows is told apart, not one in twenty.")
     return out
 
 

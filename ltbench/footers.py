@@ -76,13 +76,6 @@ def _rescored(ran: Sequence[TableRow]) -> list[str]:
     return notes
 
 
-# What the test does not know where some row has so few seeds.
-FEW_SEEDS = {
-    1: " At one seed: over other test images, not over another seed.",
-    2: " Of two seeds, it tells one in ten equal rows apart, not one in twenty.",
-}
-
-
 def _about_best(ran: Sequence[TableRow]) -> list[str]:
     best = [row["label"] for row in ran if row["best"]]
     if not best:
@@ -96,10 +89,10 @@ def _about_best(ran: Sequence[TableRow]) -> list[str]:
     if metric in ("top1", "balanced"):
         plain = metric == "top1" and ran[0]["test_list"] == "uniform"
         alone = "McNemar's mid-p" if plain else "McNemar's mid-p, or Student's where images weigh differently,"
-        test = f"paired over seeds and test images (Hillis 2007; {alone} at one seed)"
+        test = f"paired over seeds and test images (Behrens-Fisher; {alone} at one seed)"
     return [
         f"{highest}, and those not told apart from it: p >= {paired.LEVEL}, {test}, uncorrected."
-        + FEW_SEEDS.get(min(row["n"] for row in ran), ""),
+        + (" At one seed: over other test images, not over another seed." if any(row["n"] == 1 for row in ran) else ""),
         *([f"Not tested against it ({why}): {', '.join(untested)}."] if untested else []),
     ]
 

@@ -2,10 +2,12 @@
 
 Several seeds: runs and test images are crossed (each run of either row sees each image), so the difference of two rows
 varies with both. Its variance is that of the two-way random model of Dorfman, Berbaum and Metz (1992), as is usual
-where several readers judge the same cases, with the degrees of freedom of Hillis (2007), rounded down; but it is never
-less than what the images alone make of it: seeds that agree by chance are no reason to trust the images more. One
-seed: only the images vary, and McNemar's test asks whether those that just one of the two gets right are split evenly
-(mid-p, as Fagerland et al. 2013 advise). No p is corrected for the number of rows.
+where several readers judge the same cases; but it is never less than what the images alone make of it: seeds that
+agree by chance are no reason to trust the images more. What the seeds make of it is estimated from few, the images are
+many, and p is that of Behrens and Fisher for one estimated and one known variance; Hillis' (2007) degrees of freedom,
+usual there, call equal rows different at p < 0.001 up to fifty times too often (docs/how-sure.md). One seed: only the
+images vary, and McNemar's test asks whether those that just one of the two gets right are split evenly (mid-p, as
+Fagerland et al. 2013 advise). No p is corrected for the number of rows.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import student
+from .behrens_fisher import MOST, Variance, p_value
 from .record import Record, raw_predictions
 from .student import ROUNDING
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 LEVEL = 0.05
-MOST = 1000  # degrees of freedom, beyond which Student's distribution is the normal one for our purposes
 
 
 class Difference(NamedTuple):
@@ -67,15 +69,15 @@ def _over_images(one_more: np.ndarray, weights: np.ndarray | None) -> Difference
 
 
 def crossed(values: np.ndarray) -> Difference:
-    """Of differences [S, M] of S > 1 seeds and M > 1 images: the mean, and Hillis' test of its being 0."""
-    mean, variance, freedom = crossed_variance(values)
-    if variance < ROUNDING**2:
+    """Of differences [S, M] of S > 1 seeds and M > 1 images: the mean, and the test of its being 0."""
+    mean, variance = crossed_variance(values)
+    if variance.total < ROUNDING**2:
         return Difference(100 * mean, _without_spread(mean))
-    return Difference(100 * mean, student.p_value(mean / math.sqrt(variance), freedom))
+    return Difference(100 * mean, p_value(mean, variance))
 
 
-def crossed_variance(values: np.ndarray) -> tuple[float, float, int]:
-    """Of values [S, M] as above: their mean, the variance of that mean, and its degrees of freedom, at most MOST."""
+def crossed_variance(values: np.ndarray) -> tuple[float, Variance]:
+    """Of values [S, M] as above: their mean, and the variance of that mean."""
     seeds, images = values.shape
     by_seed, by_image = values.sum(1, dtype=float), values.sum(0, dtype=float)
     mean = float(by_seed.sum()) / values.size
@@ -84,10 +86,8 @@ def crossed_variance(values: np.ndarray) -> tuple[float, float, int]:
     between_images = float((by_image**2).sum()) / seeds - values.size * mean**2
     rest = total - values.size * mean**2 - between_seeds - between_images
     ms_seed, ms_image = max(between_seeds, 0.0) / (seeds - 1), between_images / (images - 1)
-    noise = max(ms_seed + max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0), ms_image)
-    freedom = noise**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > 1e-12 else MOST
-    # 7 may come out as 6.999...
-    return mean, noise / values.size, max(1, min(int(freedom + 1e-9), MOST))
+    of_images = max(ms_image - rest / ((seeds - 1) * (images - 1)), 0.0)
+    return mean, Variance(ms_seed / values.size, seeds - 1, of_images / values.size, least=ms_image / values.size)
 
 
 def over_seeds(differences: Sequence[float]) -> float | None:

@@ -153,7 +153,7 @@ def test_the_runs_that_are_compared_with_themselves_differ_in_their_seed_alone(t
     failed = make("bbn", 5, status="failed")
     five = [predicted("bbn", seed, (9, 5, 2)) for seed in range(5)]
     write(tmp_path, [], [*alike[::-1], *others, *five, failed])
-    assert [[run.key for run in found] for found in null.rows(tmp_path / "toy").values()] == [[r.key for r in alike]]
+    assert [[run.key for run in found] for found in null.rows(tmp_path / "toy")] == [[run.key for run in alike]]
 
 
 def test_every_two_disjoint_sets_of_seeds_are_compared_once():
@@ -168,11 +168,24 @@ def test_sets_of_one_row_that_differ_are_told_apart_and_others_are_not():
     from make_records import predicted
 
     even = [predicted("ce", seed, (9, 5, 2)) for seed in range(6)]
-    assert set(null.told_apart(even, 3).told.values()) == {0.0}
-    # in five of the fifteen pairs one run gets 15 of 30 images more right: McNemar's mid-p is far below 0.05
+    assert all(part == (0.0, 0.0, 0.0) for part in null.told_apart(even, 3).values())
+    # in five of the fifteen pairs one run gets 15 of 30 images more right: McNemar's mid-p is 2^-15
     odd = [*even[:5], predicted("ce", 5, (1, 0, 0))]
-    found = null.told_apart(odd, 1)
-    assert found.told["all"] == pytest.approx(100 * 5 / 15) and sorted(found.gaps)[-5:] == pytest.approx([50.0] * 5)
+    found = null.told_apart(odd, 1)["all"]
+    assert found == pytest.approx((100 / 3, 100 / 3, 50.0))
+
+
+def test_without_a_folder_or_a_row_of_enough_seeds_it_says_so(tmp_path):
+    from make_records import predicted, write
+
+    write(tmp_path, [], [predicted("ce", seed, (9, 5, 2)) for seed in range(5)])
+    for words, code, said in (
+        ([], 2, "How often a row"),
+        (["nosuch"], 2, "no such folder: nosuch"),
+        ([str(tmp_path / "toy")], 1, "no row has 6 complete seeds in "),
+    ):
+        done = subprocess.run([sys.executable, "null.py", *words], cwd=BENCHMARKS, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
 
 
 TABLE = ("cifar100_lt", "cifar100_lt_short")
