@@ -226,7 +226,7 @@ def test_tables_read_records_only() -> None:
     assert ours(ROOT / "ltbench/markup.py") == ours(ROOT / "ltbench/digits.py") == set()
     assert ours(ROOT / "ltbench/footers.py") <= {"paired", "schema", "scores", "data"}
     assert ours(ROOT / "ltbench/compare.py") <= {
-        "record", "planfile", "scores", "errors", "paired", "student", "digits", "footers",
+        "record", "planfile", "scores", "errors", "paired", "student", "behrens_fisher", "digits", "footers",
     }  # fmt: skip
     assert ours(ROOT / "ltbench/decompose.py") <= {"student"}
     assert ours(ROOT / "ltbench/confusion.py") <= {"student"}
