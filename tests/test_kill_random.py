@@ -99,14 +99,14 @@ class Campaign:
 
 @pytest.mark.parametrize(
     ("kills", "epochs"),
-    [(16, 3), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
+    [(8, 3), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
 )
 def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills, epochs):
     campaign = Campaign(server, tmp_path / f"kills-{kills}", epochs)
     kinds = {path.name.partition("-")[0] for path in (tmp_path / f"kills-{kills}" / "suite-0" / "runs").iterdir()}
     assert len(kinds) == 9, kinds
     campaign.run(kills)
-    assert len(campaign.steps) >= kills and len(set(campaign.steps)) > 6  # when they come is chance
+    assert len(campaign.steps) >= kills and len(set(campaign.steps)) > 3  # when they come is chance
 
 
 # In every phase of a save

@@ -144,7 +144,11 @@ def test_the_table_brings_no_torch(tmp_path: Path) -> None:
 
 
 def test_reading_commands_bring_no_torch(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "results", tmp_path / "results")
+    for suite in ("bias_variance", "cifar100_lt"):
+        shutil.copytree(ROOT / "results" / suite, tmp_path / "results" / suite)
+    for path in (tmp_path / "results" / "bias_variance").glob("*.json"):
+        if path.name != "plan.json" and path.name.partition("-")[0] not in ("ce", "ldam_drw"):
+            path.unlink()  # bootstraps of all rows take their time, and import nothing else
     done = called(
         tmp_path,
         "analyze results",
