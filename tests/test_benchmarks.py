@@ -255,5 +255,5 @@ def test_the_script_for_a_gpu_takes_named_rows_first_and_does_nothing_twice(tmp_
     assert "== first" not in again.stdout and "== first" in others.stdout
     assert (tmp_path / "told").read_text() == "started\nquit\n" * 3
     wrong = call("new", "mcn")
-    assert (wrong.returncode, wrong.stdout) == (2, "") and "unknown method 'mcn'" in wrong.stderr
+    assert (wrong.returncode, wrong.stdout) == (2, "") and "unknown row 'mcn'" in wrong.stderr
     assert not list((tmp_path / "new").iterdir())
