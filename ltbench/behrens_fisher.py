@@ -36,9 +36,11 @@ class Variance(NamedTuple):
 
 def p_value(distance: float, variance: Variance) -> float:
     """Two-sided: the probability of a mean at least as far from the truth. Some part of the variance is not 0."""
-    wider = ((weight, max(variance.of_runs * times + variance.known, variance.least))
-             for times, weight in _nodes(min(variance.freedom, MOST)))  # fmt: skip
-    return min(1.0, math.fsum(weight * math.erfc(abs(distance) / math.sqrt(2 * total)) for weight, total in wider))
+    tails = []
+    for times, share in _nodes(min(variance.freedom, MOST)):
+        total = max(variance.of_runs * times + variance.known, variance.least)
+        tails.append(share * math.erfc(abs(distance) / math.sqrt(2 * total)))
+    return min(1.0, math.fsum(tails))
 
 
 def half_width(variance: Variance) -> float:
