@@ -4,8 +4,8 @@ A paragraph or an item of a list that has decimals ends with a comment, which a 
 
     <!-- of: ride(experts=3) - ce; crt; cifar100_lt: ride_ea; published; by hand 77.8 101.3 -->
 
-`A - B` names the difference, its interval, and the ratio of their multiply-adds, over the seeds of both; `A` what the
-table says of a row; `each A - B` and `each A` the same of its runs one by one, and their standard deviation. All are of
+`A - B` names the difference, its interval, p, and the ratio of their multiply-adds, over the seeds of both; `A` what
+the table says of a row; `each A - B` and `each A` the same of its runs one by one, and their standard deviation. All are of
 the page's own results, or of the folder before the colon. `published` stands for all of reported.csv, `by hand` for
 numbers that no record holds. Signs and whole numbers are not looked at.
 """
@@ -113,7 +113,8 @@ def _difference(folder: str, a: str, b: str) -> set[str]:
     found = compared(folder, a, b)
     gaps = (found["top1"], found["many"], found["medium"], found["few"])
     said = _written(number for gap in gaps for number in (gap["difference"], gap["low"], gap["high"]))
-    return said | _written([cost(folder, a, b, found["seeds"])], places=2)
+    chance = set() if found["p"] is None else {f"{found['p']:.2g}"}  # as `ltbench compare` prints it
+    return said | chance | _written([cost(folder, a, b, found["seeds"])], places=2)
 
 
 @cache
