@@ -5,9 +5,9 @@ A paragraph or an item of a list that has decimals ends with a comment, which a 
     <!-- of: ride(experts=3) - ce; crt; cifar100_lt: ride_ea; published; by hand 77.8 101.3 -->
 
 `A - B` names the difference, its interval, p, and the ratio of their multiply-adds, over the seeds of both; `A` what
-the table says of a row; `each A - B` and `each A` the same of its runs one by one, and their standard deviation. All are of
-the page's own results, or of the folder before the colon. `published` stands for all of reported.csv, `by hand` for
-numbers that no record holds. Signs and whole numbers are not looked at.
+the table says of a row; `each A - B` and `each A` the same of its runs one by one, and their standard deviation. All
+are of the page's own results, or of the folder before the colon. `published` stands for all of reported.csv, `by hand`
+for numbers that no record holds. Signs and whole numbers are not looked at.
 """
 
 from __future__ import annotations
