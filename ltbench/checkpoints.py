@@ -124,14 +124,17 @@ def _found(folder: Path) -> list[Path]:
 # What a finished run leaves: its weights for its children, its logits for re-scoring
 
 
-def save_final(folder: Path, key: str, files: dict[str, dict[str, Tensor]]) -> None:
-    """Write name.safetensors for each of files, then a manifest of their hashes. Raises OSError."""
+def save_final(folder: Path, key: str, files: dict[str, dict[str, Tensor]], numbers: str = "") -> None:
+    """Write name.safetensors for each of files, then a manifest of their hashes. Raises OSError.
+
+    numbers: Record.numbers of the run; it may be trained again, and what is left is then another training's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     names = [f"{name}.safetensors" for name in files]
     for name, tensors in zip(names, files.values(), strict=True):
         save_tensors(folder / name, tensors)
-    manifest.write(folder, key, names)
+    manifest.write(folder, key, names, numbers)
 
 
 def drop_checkpoints(folder: Path) -> None:
@@ -146,10 +149,13 @@ def forget_final(folder: Path) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def load_final(folder: Path, key: str, name: str) -> dict[str, Tensor] | None:
-    """The tensors of name.safetensors of that finished run; None where they are absent, damaged or another run's."""
+def load_final(folder: Path, key: str, name: str, numbers: str = "") -> dict[str, Tensor] | None:
+    """The tensors of name.safetensors of that finished run; None where they are absent, damaged or another run's.
+
+    numbers: Record.numbers of the run; what a training of other numbers has left is as absent.
+    """
     try:
-        manifest.verify(folder, key, [f"{name}.safetensors"])
+        manifest.verify(folder, key, [f"{name}.safetensors"], numbers)
         return load_file(folder / f"{name}.safetensors")
     except (DamagedError, *_UNREADABLE):
         return None

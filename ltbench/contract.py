@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from copy import deepcopy
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from . import answers, capturable, registry
+from . import answers, capturable, checkpoints, registry
 from .errors import LtbenchError
 from .evaluate import evaluate, misshapen, uneven
 from .method import Batch, Clock, Method, ProblemSpec, Ref
-from .trainer import Fit, Progress
+from .trainer import Fit, Interrupted, Progress
 from .trials import BACKBONE, CLASSES, LEARN, RECIPE, SIZE, BrokenContract, Trials, need
 
 ALONE = 1e-5  # of the largest logit: by how much rounding may change what one image alone is answered
@@ -204,31 +203,36 @@ def seeded(trials: Trials) -> None:
 
 
 def resumed(trials: Trials) -> None:
-    """Stopped at every step and resumed in a fresh process' stead, it ends in the same weights."""
-    whole = trials.fresh()
-    steps = trials.fit(whole).progress.step
-    for progress, tensors in checkpoints(trials, whole)[:-1]:
-        stop = progress.step
-        torch.manual_seed(stop)
-        again = trials.fresh()
-        again.load_state_dict({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
-        optimizer = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
-        trials.fit(again, progress=progress, optimizer_state=optimizer)
-        need(same(state(again), state(whole)), f"stopped at step {stop} of {steps} and resumed, it ends otherwise")
+    """Stopped at every step, and each time resumed in a fresh process' stead, it trains the same weights."""
+    whole: list[dict[str, Tensor]] = []
+    trials.fit(trials.fresh(), after_step=lambda fit: whole.append(state(fit.method)))
+    progress, saved = Progress(), dict[str, Tensor]()
+    for step, expected in enumerate(whole, start=1):
+        saved = _one_step(trials, progress, saved)
+        need(
+            same(checkpoints.part(saved, "method"), expected),
+            f"stopped at every step and resumed, it trains otherwise (seen at step {step} of {len(whole)})",
+        )
 
 
-def checkpoints(trials: Trials, whole: Method) -> list[tuple[Progress, dict[str, Tensor]]]:
-    """Where a run stands after each step, and the tensors of its checkpoint there; it must end as `whole` did."""
-    kept: list[tuple[Progress, dict[str, Tensor]]] = []
-
-    def after_step(fit: Fit) -> None:
-        tensors = {key: value.clone() for key, value in fit.snapshot().items()}
-        kept.append((deepcopy(fit.progress), tensors))
-
+def _one_step(trials: Trials, progress: Progress, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the next checkpoint, from those of this one, by a fresh method; progress goes on with it."""
     method = trials.fresh()
-    trials.fit(method, after_step=after_step)
-    need(same(state(method), state(whole)), "saved after every step, it ends otherwise")
-    return kept
+    if saved:
+        method.load_state_dict(checkpoints.part(saved, "method"))
+    then: dict[str, Tensor] = {}
+
+    def stop(fit: Fit) -> None:
+        then.update((key, value.clone()) for key, value in fit.snapshot().items())
+        raise Interrupted
+
+    with suppress(Interrupted):
+        trials.fit(
+            method, progress=progress, after_step=stop,
+            optimizer_state=checkpoints.part(saved, "optimizer") or None,
+            average_state=checkpoints.part(saved, "average") or None,
+        )  # fmt: skip
+    return then
 
 
 def recorded(trials: Trials) -> str:

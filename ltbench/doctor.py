@@ -172,6 +172,8 @@ def _runs(runs: Path, suites: Iterable[SuiteFolder], whole: bool) -> Iterator[Fi
     """What is wrong in the folders of runs; those that no record or row names only where all suites were read."""
     known = {record.stem: record for suite in suites for record in suite.found.values()}
     asked = {key for suite in suites if suite.plan for row in suite.plan.rows for key in row.keys.values()}
+    # what is still to be run may start from any run here: no plan names parents, only their children's records do
+    settled = asked <= {record.key for record in known.values() if record.status in records.FINAL}
     asked |= {parent.key for record in known.values() for parent in record.parents.values()}
     short = {key[:8] for key in asked}
     for path in sorted(runs.iterdir()) if runs.is_dir() else ():
@@ -186,7 +188,8 @@ def _runs(runs: Path, suites: Iterable[SuiteFolder], whole: bool) -> Iterator[Fi
         if any(finding.kind is RUNNING for finding in held):
             continue  # what its runner is writing is not for us to judge
         record = known.get(path.name)
-        yield from _run(path, record, record is not None or path.name.split("-")[1] in short or not whole)
+        named = record is not None or path.name.split("-")[1] in short
+        yield from _run(path, record, named or not (whole and settled))
 
 
 def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
@@ -202,7 +205,7 @@ def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
             whole.append(step)
         else:
             yield Finding(DAMAGED, folder, fault, lambda folder=folder: _set_aside(folder))  # type: ignore[misc]
-    if (path / manifest.MANIFEST).exists() and (fault := _fault(path)):
+    if (path / manifest.MANIFEST).exists() and (fault := _fault(path, numbers=_numbers(record))):
         yield Finding(WEIGHTS, path, fault)
     if not asked:
         yield Finding(ORPHAN, path, "no record or plan here names it")
@@ -210,10 +213,14 @@ def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
         yield Finding(PARTIAL, path, f"stopped at step {whole[0]}")
 
 
-def _fault(folder: Path, names: Iterable[str] | None = None) -> str:
-    """In what way a folder contradicts its manifest, or what of these names that lacks; "" where neither."""
+def _numbers(record: Record | None) -> str:
+    return record.numbers if record and record.status == "complete" else ""
+
+
+def _fault(folder: Path, names: Iterable[str] | None = None, numbers: str = "") -> str:
+    """In what way a folder contradicts its manifest or its record, or what of these names that lacks; else ""."""
     try:
-        manifest.verify(folder, names=names)
+        manifest.verify(folder, names=names, numbers=numbers)
     except manifest.DamagedError as error:
         return str(error)
     return ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .atomic import write_atomically
 
-MANIFEST = "manifest.json"  # {"key": ..., "sha256": {file: hash}}
+MANIFEST = "manifest.json"  # {"key": ..., "sha256": {file: hash}}; of a finished run "numbers", its record's
 _FILE = re.compile(r"[a-z]+\.(safetensors|json)")
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 
@@ -19,21 +19,24 @@ class DamagedError(Exception):
     """A folder whose files are not those that its manifest names."""
 
 
-def write(folder: Path, key: str, names: Iterable[str]) -> None:
-    """Write the manifest of these files of the run of that key. Raises OSError."""
+def write(folder: Path, key: str, names: Iterable[str], numbers: str = "") -> None:
+    """Write the manifest of these files of the run of that key, whose record has these numbers. Raises OSError."""
     hashes = {name: _sha256(folder / name) for name in names}
-    write_atomically(folder / MANIFEST, json.dumps({"key": key, "sha256": hashes}))
+    told = {"numbers": numbers} if numbers else {}
+    write_atomically(folder / MANIFEST, json.dumps({"key": key, **told, "sha256": hashes}))
 
 
-def verify(folder: Path, key: str | None = None, names: Iterable[str] | None = None) -> None:
+def verify(folder: Path, key: str | None = None, names: Iterable[str] | None = None, numbers: str = "") -> None:
     """Compare these files of a folder with its manifest; all that it names where none are given.
 
-    Raises DamagedError where one differs, or the manifest is of another key or lacks one.
+    Raises DamagedError where one differs, or the manifest is of another key, or of other numbers, or lacks one.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if key not in (None, manifest["key"]):
             raise DamagedError("its manifest is another run's")
+        if numbers and manifest.get("numbers", numbers) != numbers:
+            raise DamagedError("it is of a training whose numbers are not those of the record")
         hashes = dict(manifest["sha256"])
         for name in hashes if names is None else names:
             if not _FILE.fullmatch(name):  # no path out of the folder

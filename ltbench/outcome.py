@@ -31,6 +31,11 @@ def describe(spec: RunSpec) -> Record:
     )
 
 
+def numbers(spec: RunSpec, results: dict[str, Any]) -> str:
+    """Record.numbers of a run that has these results."""
+    return Record.model_validate(describe(spec).model_dump() | results).numbers
+
+
 def give_up(spec: RunSpec, reason: str, settings: Settings, status: Status = "failed") -> Record:
     """The record of a run that could not begin or end, written unless a final one is there."""
     record = describe(spec).model_copy(update={"status": status, "reason": reason})
@@ -47,9 +52,9 @@ def publish(record: Record, spec: RunSpec, settings: Settings) -> Record:
     path, folder = settings.record_path(spec), settings.folder(spec)
     before = done(spec, settings)
     again = before is not None and before.status == record.status == "complete"
-    if again and before and _numbers(before) != _numbers(record):
+    if again and before and before.numbers != record.numbers:
         checkpoints.forget_final(folder)  # no child may start from weights that are not the record's
-        reason = f"trained again, it contradicts {path}: delete that record, or take another --results"
+        reason = f"trained again, it contradicts {path}: delete that record, or take other --results and --runs"
         return before.model_copy(update={"status": "failed", "reason": reason})
     if world.is_first() and not leases.is_anothers(folder):
         try:
@@ -82,8 +87,3 @@ def _unwritten(record: Record, error: Exception) -> Record:
     """A run whose record is not on the disk has failed, whatever became of it."""
     reason = f"{record.reason or record.status}; its record could not be written ({told(error)})"
     return record.model_copy(update={"status": "failed", "reason": reason})
-
-
-def _numbers(record: Record) -> dict[str, Any]:
-    """What two runs of one key must agree in."""
-    return record.model_dump(include={"right", "predictions", "history", "members", "per_image", "calibration"})

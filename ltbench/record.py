@@ -36,6 +36,7 @@ SCHEMA = 1
 Status = Literal["complete", "failed", "oom", "diverged", "skipped"]
 FINAL = ("complete", "diverged", "skipped")  # not run again; the others are
 
+COMPARED = {"right", "predictions", "history", "members", "per_image", "calibration"}  # by Record.numbers
 MOST = 2**53  # what is counted: larger numbers are no longer exact as floats
 
 
@@ -197,6 +198,11 @@ class Record(_Part):
     def fixed(self) -> dict[str, Any]:
         """The fixed part, as plain data; from scratch there are no weights to name."""
         return self.model_dump(mode="json", exclude={"volatile"} | (set() if self.weights else {"weights"}))
+
+    @property
+    def numbers(self) -> str:
+        """sha256 of what two runs of one key must agree in, and the weights that one leaves belong to."""
+        return digest(self.model_dump(mode="json", include=COMPARED))
 
     @property
     def stem(self) -> str:

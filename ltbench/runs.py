@@ -31,7 +31,7 @@ from .live import construct, on_device
 from .method import Method
 from .record import Record
 from .runspec import RunSpec
-from .state import Settings, done
+from .state import Settings, done, weights_of
 from .trainer import DivergedError, Fit, Interrupted, LostError, Progress
 
 AGREED = ("complete", "diverged")  # what processes that train together all find, or none
@@ -169,12 +169,13 @@ class _Run:
         strange = [name for name, value in found.per_image.items() if not torch.isfinite(value).all()]
         if strange:
             raise DivergedError(f"the finished method gives {', '.join(strange)} of images that are not finite")
+        results = self._results(method, found, len(dataset.classes))
         if machine.agreed(leases.is_anothers(self.folder)):
             raise LostError
         if self.main:
-            logits = {"logits": found.logits.half(), "label": found.label}
-            checkpoints.save_final(self.folder, spec.key, {"weights": method.state_dict(), "logits": logits})
-        return self._results(method, found, len(dataset.classes))
+            left = {"weights": method.state_dict(), "logits": {"logits": found.logits.half(), "label": found.label}}
+            checkpoints.save_final(self.folder, spec.key, left, outcome.numbers(spec, results))
+        return results
 
     def _check_again(self) -> None:
         """Raises LtbenchError where a complete run, trained again for its weights, would contradict its record."""
@@ -304,10 +305,10 @@ class _Run:
         Of a run of another machine they may have been written, and not be seen here yet: a network file system goes on
         saying for a while what it said when this one looked last.
         """
-        folder, record = self.settings.folder(spec), done(spec, self.settings)
+        record = done(spec, self.settings)
         elsewhere = record is not None and record.volatile.host != platform.node()
         limit = time.monotonic() + (UNSEEN if elsewhere else 0)
-        while (weights := checkpoints.load_final(folder, spec.key, "weights")) is None and time.monotonic() < limit:
+        while (weights := weights_of(spec, self.settings)) is None and time.monotonic() < limit:
             if world.size() == 1 and self.stop():
                 raise Interrupted
             time.sleep(1.0)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from . import checkpoints
 from . import record as records
 from .errors import LtbenchError
@@ -50,9 +52,16 @@ def done(spec: RunSpec, settings: Settings) -> Record | None:
     return found if found and found.key == spec.key and found.status in records.FINAL else None
 
 
+def weights_of(spec: RunSpec, settings: Settings) -> dict[str, Tensor] | None:
+    """A finished run's weights, for its children; None where they are absent, damaged or not those of its record."""
+    record = done(spec, settings)
+    numbers = record.numbers if record and record.status == "complete" else ""
+    return checkpoints.load_final(settings.folder(spec), spec.key, "weights", numbers)
+
+
 def has_weights(spec: RunSpec, settings: Settings) -> bool:
     """Whether a finished run's weights are there, whole, for its children."""
-    return checkpoints.load_final(settings.folder(spec), spec.key, "weights") is not None
+    return weights_of(spec, settings) is not None
 
 
 def outstanding(chosen: Mapping[str, RunSpec], settings: Settings) -> dict[str, str]:

@@ -308,7 +308,7 @@ def test_a_count_of_its_own_breaks_resume():
         self.calls = getattr(self, "calls", 0) + 1
         return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target) * (1 + self.calls)}
 
-    with pytest.raises(BrokenContract, match="and resumed, it ends otherwise"):
+    with pytest.raises(BrokenContract, match="and resumed, it trains otherwise"):
         TESTS["resumed"](broken("counting", loss=loss))
 
 

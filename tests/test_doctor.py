@@ -209,12 +209,12 @@ def test_two_damaged_records_of_one_name_are_both_kept(good, capsys):
 
 
 def test_all_faults_at_once_stand_in_order_of_gravity(good, capsys):
-    for spoil in (stump_of_a_record, dead_lease, orphan, damaged_checkpoint, flipped_record):
+    for spoil in (stump_of_a_record, dead_lease, orphan, damaged_checkpoint, damaged_weights):
         spoil(good)
     done = doctor(capsys, good)
     kinds = [line.partition(" (")[0] for line in done.out.splitlines() if " (" in line and not line.startswith(" ")]
-    assert kinds == ["damaged", "orphan", "leftover", "dead lease"]
-    assert "damaged (2): " in done.out and done.out.endswith("5 faults; --fix puts 4 right\n")
+    assert kinds == ["damaged", "damaged weights", "orphan", "leftover", "dead lease"]
+    assert done.out.endswith("5 faults; --fix puts 3 right\n")
 
 
 # What is worth knowing and no fault
@@ -270,6 +270,18 @@ def test_a_parent_of_what_is_still_to_be_run_is_not_told(good, capsys):
     one(good, "crt").unlink()
     done = doctor(capsys, good)
     assert done.code == 0 and "in no plan" not in done.out, "crt may be about to start from it"
+
+
+def test_a_stopped_run_that_one_still_to_be_run_may_start_from_is_no_orphan(good, capsys):
+    """A network of an ensemble, or a teacher: no row, and no record yet that names it as a parent."""
+    member = make_records.make("ldam_drw", seed=1000)
+    run = good / "runs" / member.stem
+    checkpoints.save(run, member.key, Progress(step=5), {"x": torch.ones(3)})
+    one(good, "crt").unlink()
+    done = doctor(capsys, good)
+    assert done.code == 0 and f"partial (1): `ltbench run` goes on from its last checkpoint\n  {run}: " in done.out
+    record.write(make_records.make("crt"), good / "results/toy")  # of other settings: crt is still to be run
+    assert "orphan" not in doctor(capsys, good).out
 
 
 def test_a_fresh_stump_may_be_a_file_that_is_being_written(good, capsys):

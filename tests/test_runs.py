@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import tiny
@@ -14,6 +15,7 @@ from ltbench import (
     checkpoints,
     contract,
     decompose,
+    doctor,
     live,
     machine,
     outcome,
@@ -216,6 +218,24 @@ def test_a_retrained_parent_that_contradicts_its_record_gives_no_weights(tmp_pat
     again = runs.execute(ce, {}, where, lambda event: None)
     assert again.status == "failed" and "contradicts" in again.reason
     assert not state.has_weights(ce, where), "a child must not start from them with the next command"
+
+
+def test_weights_of_a_training_that_the_record_is_not_of_are_as_absent(tmp_path, glyph_cache, monkeypatch):
+    """As a kill leaves them before they were compared, or a run for another results folder."""
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    ce, child = made.runs.values()
+    got = runs.execute(ce, {}, where, lambda event: None)
+    assert state.has_weights(ce, where) and rescore.logits_of(got, where.runs) is not None
+    other = got.model_copy(update={"predictions": record.encode(record.decode(got.predictions)[::-1])})
+    record.write(other, where.record_path(ce).parent)
+    killed = Mock(side_effect=SystemExit)
+    monkeypatch.setattr(outcome, "publish", killed)
+    with pytest.raises(SystemExit):
+        runs.execute(ce, {}, where, lambda event: None)
+    assert not state.has_weights(ce, where) and rescore.logits_of(other, where.runs) is None
+    assert list(state.outstanding(made.runs, where)) == [ce.key, child.key], "it is trained again first"
+    (damaged,) = [found for found in doctor.examine(where.results, where.runs) if found.kind is doctor.WEIGHTS]
+    assert damaged.text == "it is of a training whose numbers are not those of the record"
 
 
 @pytest.mark.parametrize(
