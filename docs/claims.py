@@ -20,13 +20,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ltbench import planfile, scores
 from ltbench import record as records
-from ltbench import scores
-from ltbench.compare import Comparison, compare
+from ltbench.compare import Comparison, between, compare
 from ltbench.digits import fixed
 from ltbench.errors import LtbenchError
 from ltbench.record import Record
-from ltbench.tables import load
+from ltbench.tables import TableRow, load
 
 RESULTS = Path(__file__).parent.parent / "results"
 GROUPS = ("top1", "many", "medium", "few")
@@ -105,8 +105,8 @@ def _published() -> set[str]:
 @cache
 def compared(folder: str, a: str, b: str) -> Comparison:
     """Two rows head to head: tables and prose speak of the same pairs."""
-    (found,) = compare(RESULTS / folder, a, b).found
-    return found
+    found = between(planfile.read(RESULTS / folder), _runs(folder), a, b)
+    return (found or compare(RESULTS / folder, a, b).found)[0]  # the latter says why there is nothing to compare
 
 
 def _difference(folder: str, a: str, b: str) -> set[str]:
@@ -135,7 +135,7 @@ def _runs_of(folder: str, label: str) -> set[str]:
 
 @cache
 def _row_of(folder: str, label: str) -> set[str]:
-    row = next((row for row in load(RESULTS / folder).rows if row["label"] == label), None)
+    row = next((row for row in _rows(folder) if row["label"] == label), None)
     if row is None:
         raise LtbenchError(f"results/{folder} has no row {label}")
     spreads = (row["top1"], row["many"], row["medium"], row["few"], row["ece"], row["alone"])
@@ -147,23 +147,28 @@ def _row_of(folder: str, label: str) -> set[str]:
     )
 
 
+@cache
+def _rows(folder: str) -> list[TableRow]:
+    return load(RESULTS / folder).rows
+
+
 def cost(folder: str, a: str, b: str, seeds: Iterable[int]) -> float:
     """The multiply-adds that A carried out at these seeds, over those of B."""
-    used = {(run.label, run.seed): run.macs_used for run in _runs(folder)}
+    used = {(run.label, run.seed): run.macs_used for run in _runs(folder).values()}
     return sum(used[a, seed] for seed in seeds) / sum(used[b, seed] for seed in seeds)
 
 
 def _by_seed(folder: str, label: str) -> dict[int, list[float | None]]:
     """Seed -> top-1, many, medium, few, and the mean of the single experts, of each complete run of that name."""
-    found = {run.seed: _of(run) for run in _runs(folder) if run.label == label and run.status == "complete"}
+    found = {run.seed: _of(run) for run in _runs(folder).values() if run.label == label and run.status == "complete"}
     if not found:
         raise LtbenchError(f"results/{folder} has no complete run of {label}")
     return found
 
 
 @cache
-def _runs(folder: str) -> list[Record]:
-    return list(records.read_folder(RESULTS / folder)[0].values())
+def _runs(folder: str) -> dict[str, Record]:
+    return records.read_folder(RESULTS / folder)[0]
 
 
 def _of(run: Record) -> list[float | None]:

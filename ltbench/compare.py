@@ -106,18 +106,23 @@ def compare(results: Path, a: str, b: str, groups: tuple[int, int] | None = None
     reasons: list[str] = []
     for folder in planfile.suite_folders(results):
         plan = planfile.read(folder)
-        pairs = _pairs(plan, a, b)
-        runs, bad = records.read_folder(folder, groups) if pairs else ({}, [])
-        refused += bad
-        for ours, theirs in pairs:
-            shared = _shared(ours, theirs, runs)
-            if shared:
-                found.append(_comparison(plan, ours, theirs, runs, shared))
-            else:
-                reasons.append(f"{plan.suite}: no seed is complete in both")
+        if pairs := _pairs(plan, a, b):
+            runs, bad = records.read_folder(folder, groups)
+            here = between(plan, runs, a, b)
+            found, refused = found + here, refused + bad
+            reasons += [f"{plan.suite}: no seed is complete in both"] * (len(pairs) - len(here))
     if not found:
         raise LtbenchError(f"compare: {'; '.join(reasons) or f'{a} and {b} stand in no block together'}")
     return Compared(found, refused)
+
+
+def between(plan: PlanFile, runs: Mapping[str, Record], a: str, b: str) -> list[Comparison]:
+    """A and B in each block of one suite that has both, and a seed that is complete in both. runs: by key.
+
+    Raises LtbenchError for records of other test images, and for those without predictions.
+    """
+    shared = [(ours, theirs, _shared(ours, theirs, runs)) for ours, theirs in _pairs(plan, a, b)]
+    return [_comparison(plan, ours, theirs, runs, seeds) for ours, theirs, seeds in shared if seeds]
 
 
 def _pairs(plan: PlanFile, a: str, b: str) -> list[tuple[Row, Row]]:
@@ -219,13 +224,15 @@ def bootstrap(
         return {name: _turned(gap) for name, gap in bootstrap(b, a, total, groups).items()}
     random = np.random.default_rng(SEED)
     seeds = random.multinomial(len(a), [1 / len(a)] * len(a), size=RESAMPLES)  # [R, S]
+    members = {name: set(classes) for name, classes in groups.items()}
     ahead = {name: np.zeros(RESAMPLES) for name in groups}  # [R] images of the group by which A is, a seed
+    of_class = {c: [name for name, classes in members.items() if c in classes] for c in range(len(gaps))}
     for c, gap in enumerate(gaps):
         if images := gap.shape[1]:
             # images that are alike in all seeds are drawn as one kind: the same distribution, far fewer numbers
             kinds, count = np.unique(gap, axis=1, return_counts=True)
             drawn = random.multinomial(images, count / images, size=RESAMPLES)
-            for name in (name for name, classes in groups.items() if c in classes):
+            for name in of_class[c]:
                 ahead[name] += ((drawn @ kinds.T) * seeds).sum(1) / len(a)
     return {name: _gap([gaps[c] for c in classes], ahead[name]) for name, classes in groups.items()}
 

@@ -127,7 +127,7 @@ def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
             yield Finding(DAMAGED, path, said, lambda: _set_aside(path))
         return
     suite.found[record.key] = record
-    if record.suite != suite.folder.name:
+    if record.suite != suite.folder.resolve().name:  # "." has none
         yield Finding(FOREIGN, path, f"a record of the suite {record.suite}")
     now = _source(record.method)
     if record.source and now != record.source and not record.plugin:  # whose key holds its source

@@ -128,7 +128,7 @@ class TrainingData(Protocol):
         """Each image once, in a fixed order, prepared as at test."""
 
     def split(self, share: float = 0.1) -> tuple[TrainingData, TrainingData]:
-        """(fit, held): of every class that share, at least one image, is held out."""
+        """(fit, held): of each class that share, rounded up, is held out; a class of one image stays in fit."""
 
 
 class Method(nn.Module):

@@ -77,9 +77,7 @@ def table(
     else:
         text = writers.render(board, format, options)
     if out:
-        from .atomic import write_atomically
-
-        write_atomically(out, text)
+        _write(out, text)
     elif text:
         sys.stdout.write(text)
     _end(board.refused)
@@ -132,11 +130,10 @@ def report(
 ) -> None:
     """Leaderboard, figures and runs as one self-contained HTML page."""
     from . import report as page
-    from .atomic import write_atomically
 
     _no_folder(out, "report.html")
     text, refused = page.render(results, runs, _rows(only, results), _groups(groups))
-    write_atomically(out, text)
+    _write(out, text)
     print(f"{out}: {len(text.encode()) / 1e6:.1f} MB")
     _end(refused)
 
@@ -145,6 +142,16 @@ def _no_folder(out: Path, name: str) -> None:
     """Raises LtbenchError where a file is to be written to what is a folder."""
     if out.is_dir():
         raise LtbenchError(f"--out {out}: a folder is there; name a file, such as {out / name}")
+
+
+def _write(out: Path, text: str) -> None:
+    """Write what a command makes. Raises LtbenchError that names the file that was asked for, not one beside it."""
+    from .atomic import write_atomically
+
+    try:
+        write_atomically(out, text)
+    except OSError as error:
+        raise LtbenchError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 
 
 def analyze(

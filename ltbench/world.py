@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from .errors import LtbenchError
+
 # what torchrun, srun and mpirun tell the processes that they start
 _TOLD = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
@@ -15,13 +17,20 @@ _TOLD = (
 
 
 def size() -> int:
-    """How many processes train each run together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes train each run together. Raises LtbenchError where $WORLD_SIZE is no number."""
+    return _number("WORLD_SIZE", 1)
 
 
 def rank() -> int:
-    """The number of this one, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    """The number of this one, from 0. Raises LtbenchError where $RANK is no number."""
+    return _number("RANK", 0)
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise LtbenchError(f"${name} is no number: {text!r}; a launcher such as torchrun sets it, or nobody")
+    return int(text)
 
 
 def is_first() -> bool:
