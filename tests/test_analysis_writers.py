@@ -69,6 +69,7 @@ def test_markdown_and_latex_have_the_tables_of_the_text(toy, kind):
     assert ("% needs the package booktabs" in made) == (kind == "latex")
 
 
+@pytest.mark.usefixtures("fewer_resamples")
 @pytest.mark.parametrize("label", HOSTILE)
 def test_hostile_labels_are_shown_as_text(label, tmp_path):
     results = simulated.write(tmp_path, {"ce": ({}, 1.0), label: ({"label": label}, 2.0)}, draws=2, with_logits=False)

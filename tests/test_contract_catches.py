@@ -352,7 +352,7 @@ class Mine(Classifier):
     def loss(self, t, batch):
         if t.after(0.5) and batch.target.ndim == 2:
             return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target[:, 0, 0])}
-        if t.after(0.5) and t.epochs == 3:
+        if t.after(0.5) and t.epochs == 5:
             return {"ce": losses.cross_entropy(self.logits(batch.label), batch.target)}
         return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
 '''

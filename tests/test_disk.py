@@ -39,7 +39,7 @@ def only_whole(folder: Path) -> None:
 # A limit on the size of files stands for the full disk where nobody may mount one: writing fails at that byte
 
 
-@pytest.mark.parametrize("size", [0, 60, 300, 2_000, 8_000, 50_000, 100_000, 200_000, 350_000, 600_000])
+@pytest.mark.parametrize("size", [0, 8_000, 200_000, 600_000])
 def test_a_disk_that_ends_at_some_byte_fails_the_run_and_the_same_run_recovers(tmp_path, glyph_cache, expected, size):
     spec, where = one_run(tmp_path, glyph_cache)
     with calls.limited(size):
@@ -54,7 +54,7 @@ def test_a_disk_that_ends_at_some_byte_fails_the_run_and_the_same_run_recovers(t
     assert record.read(where.record_path(spec)) == again
 
 
-@pytest.mark.parametrize("size", [0, 2_000, 5_000])
+@pytest.mark.parametrize("size", [0, 5_000])
 def test_a_record_for_which_there_is_no_room_is_written_next_time(tmp_path, glyph_cache, expected, monkeypatch, size):
     spec, where = one_run(tmp_path, glyph_cache)
     write = record.write

@@ -90,9 +90,9 @@ def test_axes_are_named_with_their_units(name, axes, rich):
         assert text in said
 
 
-@KINDS
-@pytest.mark.parametrize("what", ["nothing ran", "one row", "no group", "golden"])
-def test_with_little_to_show_it_says_so(kind, what, tmp_path):
+@pytest.fixture(scope="module", params=["nothing ran", "one row", "no group", "golden"])
+def little(request, tmp_path_factory) -> blocks.Block:
+    what, tmp_path = request.param, tmp_path_factory.mktemp("little")
     if what == "nothing ran":
         write(tmp_path, [row([make("ce")])], [])
     elif what == "one row":
@@ -103,10 +103,14 @@ def test_with_little_to_show_it_says_so(kind, what, tmp_path):
         write(tmp_path, [row([one]) for one in made], made)
     else:
         write(tmp_path, *five())
-    block = block_of(tmp_path)
-    assert figures.drawn(kind, block, "png").startswith(ENDS["png"])
+    return block_of(tmp_path)
+
+
+@KINDS
+def test_with_little_to_show_it_says_so(kind, little):
+    assert figures.drawn(kind, little, "png").startswith(ENDS["png"])
     try:
-        assert kind.title in words(figures.inline(kind, block))
+        assert kind.title in words(figures.inline(kind, little))
     except figures.NothingError as reason:
         assert str(reason) and not str(reason).endswith(".")
 
@@ -188,15 +192,19 @@ def test_colours_are_told_apart_without_green_or_red():
     assert len(set(style.MARKERS)) >= style.ROWS  # and by their markers, printed grey
 
 
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> blocks.Block:
+    return block_of(hostile_suite(tmp_path_factory.mktemp("hostile")))
+
+
 @KINDS
-def test_hostile_names_are_text(kind, tmp_path):
-    block = block_of(hostile_suite(tmp_path))
+def test_hostile_names_are_text(kind, hostile):
     try:
-        said = figures.inline(kind, block)
+        said = figures.inline(kind, hostile)
     except figures.NothingError:
         return
     assert "<script" not in said and "<img" not in said and "\x1b" not in said and "\u202e" not in said
-    figures.drawn(kind, block, "png")
+    figures.drawn(kind, hostile, "png")
 
 
 def test_logits_make_the_sweep_an_oracle(tmp_path):

@@ -87,11 +87,16 @@ def expected(server, tmp_path_factory, glyph_cache):
 
 
 def test_killed_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(server, tmp_path, glyph_cache, expected):
+    """The command alone is killed, and its worker ends; workers are killed in test_kill_random.py."""
     tiny.write(tmp_path, "ride: {experts: 2}")
     process = start(tmp_path, glyph_cache)
     wait_for_step(tmp_path, process, 2)
-    os.killpg(process.pid, signal.SIGKILL)  # the worker too: nobody is left to tidy up
+    os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    gone = all_gone(process.pid, within=30)
+    if not gone:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert gone, "a worker trained on without its parent"
     assert not list(tmp_path.glob("results/tiny/ride-*.json"))
     finish(server, tmp_path, glyph_cache)
     (log,) = tmp_path.glob("runs/ride-*/log.txt")
@@ -119,18 +124,6 @@ def test_a_signal_stops_it_at_the_next_step_and_leaves_no_orphan(server, tmp_pat
     assert not list(tmp_path.glob("runs/*/lease-*")), "other runners may go on at once"
     finish(server, tmp_path, glyph_cache)
     assert outcome(tmp_path) == expected
-
-
-def test_workers_do_not_outlive_their_parent(tmp_path, glyph_cache):
-    tiny.write(tmp_path, "ride: {experts: 6}")
-    process = start(tmp_path, glyph_cache)
-    wait_for_step(tmp_path, process, 1)
-    os.kill(process.pid, signal.SIGKILL)  # the parent alone
-    process.wait()
-    gone = all_gone(process.pid, within=30)
-    if not gone:
-        os.killpg(process.pid, signal.SIGKILL)
-    assert gone, "a worker trained on without its parent"
 
 
 def test_a_second_run_does_nothing(server, tmp_path, glyph_cache):

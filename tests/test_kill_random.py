@@ -99,7 +99,7 @@ class Campaign:
 
 @pytest.mark.parametrize(
     ("kills", "epochs"),
-    [(8, 3), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
+    [(8, 2), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
 )
 def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills, epochs):
     campaign = Campaign(server, tmp_path / f"kills-{kills}", epochs)
@@ -210,7 +210,7 @@ def test_stopped_at_every_one_of_24_steps(label):
     trials = contract.Trials(labels.parse(label))
     if trials.recipe.epochs == 0:
         pytest.skip("it trains nothing")
-    trials.recipe = trials.recipe.with_(epochs=6)
+    trials.recipe = trials.recipe.with_(epochs=6, batch_size=16)
     counted = trials.fit(trials.fresh()).progress.step
     assert counted >= 24
     contract.resumed(trials)

@@ -167,13 +167,12 @@ def test_same_records_same_bytes(tmp_path):
     pages = []
     for name, env in (
         ("a", {}),
-        ("b", {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONHASHSEED": "1"}),
-        ("b", {"TZ": "America/St_Johns", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "2", "PYTHONUTF8": "1"}),
+        ("b", {"TZ": "Pacific/Kiritimati", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "1", "PYTHONUTF8": "1"}),
     ):
         command = [sys.executable, "-m", "ltbench", "report", "results", "--out", "page.html"]
         subprocess.run(command, cwd=tmp_path / name, env=environment(**env), check=True, capture_output=True)
         pages.append((tmp_path / name / "page.html").read_bytes())
-    assert pages[0] == pages[1] == pages[2]
+    assert pages[0] == pages[1]
 
 
 def test_the_command(tmp_path):

@@ -31,6 +31,7 @@ from ltbench.trainer import Interrupted, LostError
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
 SMALL = ("data.head=3", "recipe.epochs=1")
+STEPS = ("data.head=3", "recipe.batch_size=16")  # several an epoch, of few images
 
 
 def test_every_kind_of_run_ends_in_a_record_that_reads_back(tmp_path, glyph_cache):
@@ -103,7 +104,7 @@ def test_a_method_that_overwrites_its_counts_moves_no_run_behind_it(tmp_path, gl
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, glyph_cache):
-    made = tiny.make(tmp_path, glyph_cache, "ride: {experts: 2}")
+    made = tiny.make(tmp_path, glyph_cache, "ride: {experts: 2}", *STEPS)
     (spec,) = made.runs.values()
     whole = tiny.settings(tmp_path / "whole", glyph_cache)
     expected = runs.execute(spec, {}, whole, lambda event: None)
@@ -120,7 +121,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, glyph_cache):
 
 
 def test_a_record_without_weights_is_trained_again_for_a_child_and_must_agree(tmp_path, glyph_cache):
-    made = tiny.make(tmp_path, glyph_cache, "ce, tau_norm")
+    made = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL)
     where = tiny.settings(tmp_path, glyph_cache)
     ce, tau = made.runs.values()
     runs.execute(ce, {}, where, lambda event: None)
@@ -149,7 +150,7 @@ def raising(error):
 )
 def test_what_goes_wrong_in_a_run_is_its_status_and_reason(tmp_path, glyph_cache, monkeypatch, error, status):
     monkeypatch.setattr(registry.get("ce"), "loss", raising(error))
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
     (got,) = tiny.carry_out(made, where).values()
     assert got.status == status and str(error) in got.reason
     assert list(state.outstanding(made.runs, where)), "failed and oom runs are run again"
@@ -157,7 +158,8 @@ def test_what_goes_wrong_in_a_run_is_its_status_and_reason(tmp_path, glyph_cache
 
 def test_a_loss_without_its_return_is_told_in_one_sentence(tmp_path, glyph_cache, monkeypatch):
     monkeypatch.setattr(registry.get("ce"), "loss", lambda self, t, batch: None)
-    (got,) = tiny.carry_out(tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)).values()
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
+    (got,) = tiny.carry_out(made, where).values()
     assert (got.status, got.reason) == ("failed", "ce.loss() must return a dict of named scalar terms, got None")
 
 
@@ -172,7 +174,7 @@ def test_a_loss_that_is_not_finite_reaches_no_weight_and_is_named(tmp_path, glyp
         return {**loss(self, t, batch), "extra": self.heads[0].bias.sum() * bad + (0.0 if bad == 1.0 else bad)}
 
     monkeypatch.setattr(ce, "loss", poisoned)
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *STEPS), tiny.settings(tmp_path, glyph_cache)
     (got,) = tiny.carry_out(made, where).values()
     assert got.status == "diverged" and f"extra was not finite at step {first}" in got.reason
     assert all(torch.isfinite(p).all() for p in seen[-1].parameters()), "the update was not masked"
@@ -182,7 +184,7 @@ def test_a_loss_that_is_not_finite_reaches_no_weight_and_is_named(tmp_path, glyp
 def test_data_that_changed_since_the_plan_are_refused(tmp_path, glyph_cache):
     from dataclasses import replace
 
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
     (spec,) = made.runs.values()
     other = replace(
         spec, identity=replace(spec.identity, fingerprints={**spec.identity.fingerprints, "train": "0" * 64})
@@ -192,7 +194,7 @@ def test_data_that_changed_since_the_plan_are_refused(tmp_path, glyph_cache):
 
 
 def test_a_damaged_record_is_no_reason_to_train_in_silence(tmp_path, glyph_cache):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
     (spec,) = made.runs.values()
     where.record_path(spec).parent.mkdir(parents=True)
     where.record_path(spec).write_text("{}")
@@ -201,7 +203,7 @@ def test_a_damaged_record_is_no_reason_to_train_in_silence(tmp_path, glyph_cache
 
 
 def test_giving_up_a_run_leaves_its_complete_record_alone(tmp_path, glyph_cache):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
     (spec,) = made.runs.values()
     runs.execute(spec, {}, where, lambda event: None)
     before = where.record_path(spec).read_bytes()
@@ -210,7 +212,7 @@ def test_giving_up_a_run_leaves_its_complete_record_alone(tmp_path, glyph_cache)
 
 
 def test_a_retrained_parent_that_contradicts_its_record_gives_no_weights(tmp_path, glyph_cache):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
     ce, _ = made.runs.values()
     got = runs.execute(ce, {}, where, lambda event: None)
     other = got.model_copy(update={"predictions": record.encode(record.decode(got.predictions)[::-1])})
@@ -222,7 +224,7 @@ def test_a_retrained_parent_that_contradicts_its_record_gives_no_weights(tmp_pat
 
 def test_weights_of_a_training_that_the_record_is_not_of_are_as_absent(tmp_path, glyph_cache, monkeypatch):
     """As a kill leaves them before they were compared, or a run for another results folder."""
-    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
     ce, child = made.runs.values()
     got = runs.execute(ce, {}, where, lambda event: None)
     assert state.has_weights(ce, where) and rescore.logits_of(got, where.runs) is not None
@@ -248,7 +250,7 @@ def test_weights_of_a_training_that_the_record_is_not_of_are_as_absent(tmp_path,
     ],
 )
 def test_a_run_that_was_made_elsewhere_is_not_trained_again_for_its_weights(tmp_path, glyph_cache, changed, said):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
     ce, _ = made.runs.values()
     got = runs.execute(ce, {}, where, lambda event: None)
     elsewhere = got.model_copy(update={"volatile": got.volatile.model_copy(update=changed)})
@@ -262,7 +264,7 @@ def test_a_run_that_was_made_elsewhere_is_not_trained_again_for_its_weights(tmp_
 
 
 def test_a_run_that_is_taken_up_elsewhere_says_what_was_trained_where(tmp_path, glyph_cache, monkeypatch):
-    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *STEPS).runs.values()
     where, real = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), machine.origin
 
     def go_on(commit: str, steps: int) -> record.Record:
@@ -280,7 +282,7 @@ def test_a_run_that_is_taken_up_elsewhere_says_what_was_trained_where(tmp_path, 
 
 
 def test_a_checkpoint_that_does_not_say_where_it_was_made_is_of_an_unknown_place(tmp_path, glyph_cache):
-    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *STEPS).runs.values()
     where, calls = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), iter(range(1000))
     with pytest.raises(Interrupted):
         runs.execute(spec, {}, where, lambda event: None, stop=lambda: next(calls) == 1)
@@ -292,7 +294,7 @@ def test_a_checkpoint_that_does_not_say_where_it_was_made_is_of_an_unknown_place
 
 
 def test_a_run_that_stayed_in_one_place_has_no_earlier_part(tmp_path, glyph_cache):
-    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *STEPS).runs.values()
     where, calls = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), iter(range(1000))
     with pytest.raises(Interrupted):
         runs.execute(spec, {}, where, lambda event: None, stop=lambda: next(calls) == 1)
@@ -301,7 +303,7 @@ def test_a_run_that_stayed_in_one_place_has_no_earlier_part(tmp_path, glyph_cach
 
 def test_a_run_of_two_places_is_not_trained_again_in_one(tmp_path, glyph_cache):
     """Its last part was made here, its first elsewhere: hours of training would end in a contradiction."""
-    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *STEPS).runs.values()
     where = tiny.settings(tmp_path, glyph_cache)
     got = runs.execute(spec, {}, where, lambda event: None)
     here = got.volatile
@@ -316,7 +318,7 @@ def test_a_run_of_two_places_is_not_trained_again_in_one(tmp_path, glyph_cache):
 
 
 def test_a_run_that_is_trained_again_leaves_no_checkpoints(tmp_path, glyph_cache):
-    (spec,) = tiny.make(tmp_path, glyph_cache, "ce").runs.values()
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *STEPS).runs.values()
     where = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0)
     for _ in range(2):
         assert runs.execute(spec, {}, where, lambda event: None).status == "complete"
@@ -333,7 +335,7 @@ def test_figures_of_images_that_are_not_finite_are_a_diverged_run(tmp_path, glyp
         return Prediction(logits, {"depth": logits[:, 0] / 0})
 
     monkeypatch.setattr(ce, "predict", strange)
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
     (got,) = tiny.carry_out(made, where).values()
     assert got.status == "diverged" and "depth of images that are not finite" in got.reason
 
@@ -345,7 +347,8 @@ def test_what_cannot_predict_is_told_before_it_is_trained(tmp_path, glyph_cache,
 
     monkeypatch.setattr(registry.get("ce"), hook, fails)
     begun_ = begun(monkeypatch)
-    (got,) = tiny.carry_out(tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)).values()
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
+    (got,) = tiny.carry_out(made, where).values()
     assert (got.status, begun_) == ("failed", []) and got.reason.startswith(f"TypeError: no {hook}")
 
 
@@ -353,12 +356,13 @@ def test_predictions_of_a_wrong_width_are_told_before_training(tmp_path, glyph_c
     ce, begun_ = registry.get("ce"), begun(monkeypatch)
     predict = ce.predict
     monkeypatch.setattr(ce, "predict", lambda self, image: Prediction(predict(self, image).logits[:, 1:]))
-    (got,) = tiny.carry_out(tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)).values()
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
+    (got,) = tiny.carry_out(made, where).values()
     assert (got.status, begun_) == ("failed", []) and "CE.predict() gives logits (2, 61), not (2, 62)" in got.reason
 
 
 def test_a_comment_in_a_method_is_no_contradiction(tmp_path, glyph_cache):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
     (spec,) = made.runs.values()
     got = runs.execute(spec, {}, where, lambda event: None)
     record.write(got.model_copy(update={"source": "0" * 64}), where.record_path(spec).parent)
@@ -366,7 +370,7 @@ def test_a_comment_in_a_method_is_no_contradiction(tmp_path, glyph_cache):
 
 
 def test_a_diverged_parent_is_not_trained_again_for_its_child(tmp_path, glyph_cache):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
     ce, tau = made.runs.values()
     diverged = outcome.describe(ce).model_copy(update={"status": "diverged", "reason": "ce was not finite"})
     record.write(diverged, where.record_path(ce).parent)
@@ -377,7 +381,7 @@ def test_logits_that_are_not_finite_are_a_diverged_run(tmp_path, glyph_cache, mo
     ce = registry.get("ce")
     predict = ce.predict
     monkeypatch.setattr(ce, "predict", lambda self, image: Prediction(predict(self, image).logits / 0))
-    made, where = tiny.make(tmp_path, glyph_cache, "ce"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce", *SMALL), tiny.settings(tmp_path, glyph_cache)
     (got,) = tiny.carry_out(made, where).values()
     assert got.status == "diverged" and "not finite" in got.reason
 
@@ -489,7 +493,7 @@ def test_the_logits_that_are_kept_are_those_that_the_record_counts(tmp_path, gly
 )
 def test_a_checkpoint_is_due_so_long_after_the_last_one(tmp_path, glyph_cache, monkeypatch, checkpoint, took, expected):
     """12 steps of a second each. Where saving takes long, it takes a twentieth of the time; 0 is at every step."""
-    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3", "recipe.batch_size=16").runs.values()
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *STEPS).runs.values()
     now = [0.0]
     monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: now[0]))
     saved, save_one = [], checkpoints.save
@@ -511,7 +515,7 @@ def test_a_checkpoint_is_due_so_long_after_the_last_one(tmp_path, glyph_cache, m
 
 def test_what_another_runner_has_taken_over_is_neither_saved_nor_recorded(tmp_path, glyph_cache):
     """A runner that was halted hears of it some seconds after it wakes, and may be at its last step by then."""
-    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", "data.head=3", "recipe.batch_size=16").runs.values()
+    (spec,) = tiny.make(tmp_path, glyph_cache, "ce", *STEPS).runs.values()
     where, steps = tiny.settings(tmp_path, glyph_cache, checkpoint=0.0), iter(range(1, 99))
     folder = where.folder(spec)
     theirs = {"host": "far", "place": "another machine", "processes": {"1": "1"}, "since": "then", "token": "t"}
@@ -531,7 +535,7 @@ def test_what_another_runner_has_taken_over_is_neither_saved_nor_recorded(tmp_pa
 
 @pytest.mark.parametrize("host", ["here", "another"])
 def test_weights_of_another_machine_that_are_not_seen_yet_are_waited_for(tmp_path, glyph_cache, monkeypatch, host):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
     ce, tau_norm = made.runs.values()
     runs.execute(ce, {}, where, lambda event: None)
     seen, hidden = where.folder(ce) / checkpoints.MANIFEST, tmp_path / "hidden"
@@ -551,7 +555,7 @@ def test_weights_of_another_machine_that_are_not_seen_yet_are_waited_for(tmp_pat
 
 
 def test_who_waits_for_weights_can_be_stopped(tmp_path, glyph_cache, monkeypatch):
-    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm"), tiny.settings(tmp_path, glyph_cache)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
     ce, tau_norm = made.runs.values()
     runs.execute(ce, {}, where, lambda event: None)
     (where.folder(ce) / checkpoints.MANIFEST).unlink()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,19 +20,14 @@ COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)).splitlines()
 
 @pytest.fixture(scope="module")
 def printed(server: warm.Server, glyph_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """command -> what it printed; `run` is typed into a shell, the others are forked (warm.py)."""
+    """command -> what it printed, in processes that are forked (warm.py)."""
     folder = tmp_path_factory.mktemp("tutorial")
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "LTBENCH_DATA": str(glyph_cache)}
     out = {}
     for command in COMMANDS:
         name, *words = shlex.split(command)
-        if words[0] == "run":
-            done = subprocess.run(command, shell=True, cwd=folder, env=env, capture_output=True, text=True)
-        else:
-            done = server.run(*words, cwd=folder, COLUMNS="120")
+        done = server.run(*words, cwd=folder, COLUMNS="120", LTBENCH_DATA=str(glyph_cache))
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         out[f"{name} {words[0]}"] = done.stdout
     return out

@@ -30,9 +30,12 @@ def words(folder: Path, data: Path, *more: str) -> list[str]:
 
 
 def start_two(
-    server: warm.Server, folder: Path, data: Path, *more: str, second: tuple[str, ...] = (), **env: str
+    server: warm.Server, folder: Path, data: Path, *more: str, second: tuple[str, ...] = (), **how: Any
 ) -> list[warm.Process]:
-    """Two processes with what torchrun puts into their environment; second: words that only the second is given."""
+    """Two processes with what torchrun puts into their environment; second: words that only the second is given.
+
+    how: few=True, two test images a class; variables of the environment.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -40,7 +43,7 @@ def start_two(
     return [
         server.command(
             *words(folder, data, *more, *(second if rank else ())), cwd=folder, err=folder / f"stderr-{rank}.txt",
-            RANK=str(rank), LOCAL_RANK=str(rank), **world, **env,
+            RANK=str(rank), LOCAL_RANK=str(rank), **world, **how,
         )
         for rank in range(2)
     ]  # fmt: skip
@@ -58,23 +61,21 @@ def records(folder: Path) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def one(server, tmp_path_factory, glyph_cache):
-    """The suite, trained and evaluated in one process."""
+    """Two rows, trained and evaluated in one process."""
     folder = tmp_path_factory.mktemp("one")
-    tiny.write(folder, METHODS)
+    tiny.write(folder, "ce, tau_norm")
     done = server.run(*words(folder, glyph_cache, "--jobs", "1"), cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_evaluation_in_two_processes_equals_that_in_one(one, glyph_cache):
+def test_evaluation_in_two_processes_equals_that_in_one(server, one, glyph_cache):
+    """Of tau_norm, which trains nothing: its parent's weights are there."""
     before = records(one)
-    for label in ("tau_norm-", "ride_ea-"):
-        (path,) = one.glob(f"results/tiny/{label}*.json")
-        path.unlink()
-    # tau_norm trains nothing; ride_ea's weights are there, so only what is evaluated anew is compared
-    command = [*LAUNCHER, "-m", "ltbench", *words(one, glyph_cache, "--only", "tau_norm")]
-    done = subprocess.run(command, cwd=one, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (path,) = one.glob("results/tiny/tau_norm-*.json")
+    path.unlink()
+    codes, said = two(server, one, glyph_cache, "--only", "tau_norm")
+    assert codes == [0, 0], said
     after = records(one)["tau_norm(tau=1)"]
     assert after["volatile"]["world_size"] == 2
     assert after["sha256"] == before["tau_norm(tau=1)"]["sha256"], "every count and every prediction is the same"
@@ -138,7 +139,7 @@ def half_fails(tmp_path) -> tuple[str, str]:
 
 def test_what_fails_in_one_process_ends_all_of_them_and_says_why(server, tmp_path, glyph_cache, half_fails):
     begun = time.monotonic()
-    codes, _ = two(server, tmp_path, glyph_cache, *half_fails, ODD="1")
+    codes, _ = two(server, tmp_path, glyph_cache, *half_fails, ODD="1", few=True)
     assert codes == [1, 1] and time.monotonic() - begun < 60
     (log,) = tmp_path.glob("runs/*/log.txt")
     line = 1 + PLUGIN.partition("DEED")[0].count("\n")
@@ -161,10 +162,10 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_sam
         folder.mkdir()
         more = (*odd(folder, "os.kill(os.getpid(), signal.SIGTERM)"), "--set", "recipe.epochs=4")
         if name == "stopped":
-            codes, said = two(server, folder, glyph_cache, *more, ODD=rank)
+            codes, said = two(server, folder, glyph_cache, *more, ODD=rank, few=True)
             assert codes[int(rank)] == 143 and 0 not in codes, said
             assert [path.name for path in folder.glob("runs/*/step-*")] == [f"step-{runs.TOGETHER:08d}"]
-        codes, said = two(server, folder, glyph_cache, *more)
+        codes, said = two(server, folder, glyph_cache, *more, few=True)
         assert codes == [0, 0], said
         found[name] = records(folder)["odd"]
     assert found["stopped"]["sha256"] == found["whole"]["sha256"]
@@ -174,7 +175,7 @@ def test_terms_that_only_one_process_has_end_the_run_in_place_of_a_hang(server, 
     more = odd(
         tmp_path, 'return {"more": (ce := losses.cross_entropy(self.logits(batch.image), batch.target)), "ce": ce}'
     )
-    codes, _ = two(server, tmp_path, glyph_cache, *more, ODD="1")
+    codes, _ = two(server, tmp_path, glyph_cache, *more, ODD="1", few=True)
     assert codes == [1, 1]
     (record,) = records(tmp_path).values()
     assert record["reason"].startswith("Odd.loss() gives the terms ce and ce, more: with several processes their names")
@@ -192,7 +193,7 @@ def test_a_term_that_comes_with_a_later_phase_is_none_that_one_process_lacks(ser
         return {{"ce": ce}}{late}
 """
     )
-    codes, said = two(server, tmp_path, glyph_cache, *more, "--set", "recipe.epochs=2")
+    codes, said = two(server, tmp_path, glyph_cache, *more, "--set", "recipe.epochs=2", few=True)
     assert codes == [0, 0], said
     (record,) = records(tmp_path).values()
     assert [sorted(epoch["terms"]) for epoch in record["history"]] == [["ce"], ["ce", "late"]]
@@ -201,9 +202,9 @@ def test_a_term_that_comes_with_a_later_phase_is_none_that_one_process_lacks(ser
 def test_processes_that_would_go_on_from_different_checkpoints_are_refused(server, tmp_path, glyph_cache):
     """One went on from step 8, the other from the beginning, and the record was complete, with other numbers."""
     more = (*odd(tmp_path, "os.kill(os.getpid(), signal.SIGTERM)"), "--set", "recipe.epochs=4")
-    two(server, tmp_path, glyph_cache, *more, ODD="0")
+    two(server, tmp_path, glyph_cache, *more, ODD="0", few=True)
     apart = ("--runs", str(tmp_path / "elsewhere"))
-    codes, _ = two(server, tmp_path, glyph_cache, *more, second=apart)
+    codes, _ = two(server, tmp_path, glyph_cache, *more, second=apart, few=True)
     assert codes == [1, 1]
     for rank in range(2):
         said = (tmp_path / f"stderr-{rank}.txt").read_text()
