@@ -26,13 +26,19 @@ class Ensemble(Method):
 
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Ref]:
-        """Runs of their own at seed offsets 1000, 2000, ..., so that no two rows share one. Raises ValueError.
+        """Runs of their own at seed offsets 1000, 2000, ..., so that none is another row's. Raises ValueError.
 
-        Offsets add up: member 2 of the first ensemble of an ensemble would be member 1 of the second.
+        Two ensembles of one base have members in common. Offsets add up, so that an ensemble may hold no other: member
+        2 of its first one would be member 1 of its second.
         """
-        if options["base"].method == cls.name:
-            raise ValueError("base: an ensemble of ensembles is one of more networks; give its size")
+        if cls._within(options["base"]):
+            raise ValueError("base: an ensemble within an ensemble would share networks with the next one")
         return {f"member{i + 1}": replace(options["base"], seed=1000 * (i + 1)) for i in range(options["size"])}
+
+    @classmethod
+    def _within(cls, ref: Ref) -> bool:
+        """Whether a method, or one that its options name, is an ensemble."""
+        return ref.method == cls.name or any(cls._within(o) for o in ref.options.values() if isinstance(o, Ref))
 
     @classmethod
     def recipe(cls, base: Recipe, options: Mapping[str, Any]) -> Recipe:

@@ -112,13 +112,16 @@ def test_routers_may_stand_on_a_distilled_ride(tmp_path, glyph_cache):
     assert [spec.ref.method for spec in made.runs.values()] == ["ride", "ride_distill", "ride_ea"]
 
 
-def test_an_ensemble_of_ensembles_is_refused(tmp_path, glyph_cache):
+@pytest.mark.parametrize(
+    "base",
+    ["{ensemble: {size: 2}}", "{post_hoc: {base: {ensemble: {size: 2}}}}", "{ride_distill: {teacher: ensemble}}"],
+)
+def test_an_ensemble_of_ensembles_is_refused(tmp_path, glyph_cache, base):
     """Its networks would not be independent: seeds 1000 + 2000 and 2000 + 1000 are one."""
-    nested = "ensemble: {base: {ensemble: {size: 2}}}"
     with pytest.raises(LtbenchError) as error:
-        tiny.make(tmp_path, glyph_cache, nested)
+        tiny.make(tmp_path, glyph_cache, f"ensemble: {{base: {base}}}")
     assert str(error.value).endswith(
-        "tiny.yaml:5: methods[0]: ensemble: base: an ensemble of ensembles is one of more networks; give its size"
+        "methods[0]: ensemble: base: an ensemble within an ensemble would share networks with the next one"
     )
 
 
