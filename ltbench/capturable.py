@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
         return f"it has an attribute that cannot be copied: {type(error).__name__}: {error}".partition("\n")[0]
     host, held, buffers = _host_random(), attributes(twin), [id(buffer) for buffer in twin.buffers()]
     try:
-        with mode, _NothingFromHost():
+        with mode, _NothingFromHost(), _quiet():
             type(twin).forward(twin, t, *fakes)  # the twin's own may be wrapped by accelerate, for bf16
             with torch.no_grad():
                 twin.after_step(t)
@@ -58,6 +60,17 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     if held != attributes(twin):
         return "it changes an attribute: keep state in buffers"
     return ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch logs the traceback of what fails on fake tensors, which is told in one line."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
 
 
 def _on_cuda(x: Tensor) -> Tensor:

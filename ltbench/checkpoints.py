@@ -21,6 +21,7 @@ from .trainer import Progress
 
 KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
+WEIGHTS = "weights.safetensors"  # of a finished run
 _UNREADABLE = (*UNREADABLE, safetensors.SafetensorError)
 
 

@@ -138,7 +138,9 @@ def check(
     out = console()
     for result in contract.check(ref):
         failed += not result.passed
-        out.print(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}{result.detail}", markup=False, highlight=False)
+        mark = "FAIL" if not result.passed else "note" if result.detail else "ok  "
+        line = f"{mark}  {result.name}{result.detail}"
+        out.print(line, markup=False, highlight=False, soft_wrap=not out.is_terminal)
     raise typer.Exit(1 if failed else 0)
 
 

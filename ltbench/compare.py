@@ -88,6 +88,7 @@ class Compared(NamedTuple):
 
     found: list[Comparison]
     refused: list[str]
+    without: list[str]  # the blocks that have both, but no seed that is complete in both
 
 
 def compare(results: Path, a: str, b: str, groups: tuple[int, int] | None = None) -> Compared:
@@ -103,17 +104,22 @@ def compare(results: Path, a: str, b: str, groups: tuple[int, int] | None = None
         raise LtbenchError(f"compare: {a} and {b} are the same row")
     found: list[Comparison] = []
     refused: list[str] = []
-    reasons: list[str] = []
+    without: list[str] = []
     for folder in planfile.suite_folders(results):
         plan = planfile.read(folder)
         if pairs := _pairs(plan, a, b):
             runs, bad = records.read_folder(folder, groups)
             here = between(plan, runs, a, b)
             found, refused = found + here, refused + bad
-            reasons += [f"{plan.suite}: no seed is complete in both"] * (len(pairs) - len(here))
+            told = {(one["data"], one["backbone"], one["recipe"]) for one in here}
+            without += [
+                f"{plan.suite}, {row.data}, {row.backbone}: no seed is complete in both"
+                for row, _ in pairs
+                if (row.data, row.backbone, row.recipe) not in told
+            ]
     if not found:
-        raise LtbenchError(f"compare: {'; '.join(reasons) or f'{a} and {b} stand in no block together'}")
-    return Compared(found, refused)
+        raise LtbenchError(f"compare: {'; '.join(without) or f'{a} and {b} stand in no block together'}")
+    return Compared(found, refused, without)
 
 
 def between(plan: PlanFile, runs: Mapping[str, Record], a: str, b: str) -> list[Comparison]:

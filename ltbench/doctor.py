@@ -18,7 +18,7 @@ from .planfile import PlanFile
 from .record import Record
 
 ASIDE = "set-aside"  # where --fix moves what cannot be made anew
-RUN_FOLDER = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+")
+RUN_FOLDER = re.compile(planfile.STEM)
 STUMP = re.compile(r"\..+\.[a-z0-9_]{8}|\.step-.*")  # what a kill leaves of a file, or of a checkpoint, being written
 YOUNG = 60.0  # seconds within which a stump may be a file that somebody is writing
 
@@ -34,6 +34,7 @@ class Kind:
 
 DAMAGED = Kind("damaged", f"not believed by any command; --fix moves it to {ASIDE}/, `ltbench run` makes it anew")
 WEIGHTS = Kind("damaged weights", "not used by any command; `ltbench run` trains the run again where a row needs them")
+UNREADABLE = Kind("unreadable", "it may be as good as ever: see to its permissions, or to the disk")
 NEWER = Kind("newer", "written by a newer ltbench: upgrade to read it")
 STALE = Kind(
     "stale", "the method's source has changed since, its version has not: let be where its numbers are the same, else "
@@ -53,7 +54,8 @@ RUNNING = Kind("running", "somebody is at it", wrong=False)
 PARTIAL = Kind("partial", "`ltbench run` goes on from its last checkpoint", wrong=False)
 AGAIN = Kind("to be run again", "failed and oom runs are, by the next `ltbench run`", wrong=False)
 KINDS = (
-    DAMAGED, WEIGHTS, NEWER, FOREIGN, ORPHAN, STUMPS, DEAD, STALE, STRANGE, UNASKED, RUNNING, PARTIAL, AGAIN, OTHER,
+    DAMAGED, WEIGHTS, UNREADABLE, NEWER, FOREIGN, ORPHAN, STUMPS, DEAD, STALE, STRANGE, UNASKED, RUNNING, PARTIAL,
+    AGAIN, OTHER,
 )  # fmt: skip
 
 
@@ -86,8 +88,13 @@ def examine(results: Path, runs: Path) -> Iterator[Finding]:
 
 
 def _folders(results: Path) -> list[Path]:
-    inner = [path for path in sorted(results.glob("*/")) if path.name != ASIDE and list(path.glob("*.json"))]
-    return [results] if list(results.glob("*.json")) else inner or planfile.suite_folders(results)
+    """The folders of suites: those with a plan, or with files that bear a record's name; no other JSON is ours."""
+    found = [path for path in (results, *sorted(results.glob("*/"))) if path.name != ASIDE and _is_suite(path)]
+    return found[:1] if found[:1] == [results] else found or planfile.suite_folders(results)
+
+
+def _is_suite(folder: Path) -> bool:
+    return (folder / "plan.json").exists() or planfile.holds_records(folder)
 
 
 # Records
@@ -105,7 +112,7 @@ def _suite(suite: SuiteFolder) -> Iterator[Finding]:
                 suite.plan = planfile.read(suite.folder)
             except LtbenchError as error:
                 yield Finding(DAMAGED, path, _said(error, path), lambda path=path: _set_aside(path))  # type: ignore[misc]
-        elif path.suffix == ".json":
+        elif planfile.RECORD.fullmatch(path.name):
             yield from _record(suite, path)
         elif not path.name.startswith("."):
             yield Finding(OTHER, path, "")
@@ -118,6 +125,9 @@ def _suite(suite: SuiteFolder) -> Iterator[Finding]:
 def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
     try:
         record = records.read(path)
+    except records.UnreadableError as error:
+        yield Finding(UNREADABLE, path, _said(error, path))
+        return
     except LtbenchError as error:
         said = _said(error, path)
         newer = re.match(r"schema (\d+);", said)
@@ -205,7 +215,8 @@ def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
             whole.append(step)
         else:
             yield Finding(DAMAGED, folder, fault, lambda folder=folder: _set_aside(folder))  # type: ignore[misc]
-    if (path / manifest.MANIFEST).exists() and (fault := _fault(path, numbers=_numbers(record))):
+    finished = record is not None and record.status == "complete" and (path / checkpoints.WEIGHTS).exists()
+    if (finished or (path / manifest.MANIFEST).exists()) and (fault := _fault(path, numbers=_numbers(record))):
         yield Finding(WEIGHTS, path, fault)
     if not asked:
         yield Finding(ORPHAN, path, "no record or plan here names it")

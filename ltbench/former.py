@@ -21,7 +21,8 @@ def differences(wanted: Sequence[RunSpec], asked: Set[str], folder: Path) -> dic
     """key -> in what a finished run of the same label and seed differs from it; none for those without such a run.
 
     wanted: runs that are not done; asked: the keys that some row has, which are no former ones, nor are those that they
-    start from; folder: of the suite's records. Of several former runs the one that differs least counts.
+    start from; folder: of the suite's records. Of several former runs the one that differs least counts, one of the
+    same data and backbone first.
     """
     here = records.read_folder(folder)[0] if wanted else {}
     former: dict[tuple[str, int, str], list[Record]] = {}
@@ -29,9 +30,10 @@ def differences(wanted: Sequence[RunSpec], asked: Set[str], folder: Path) -> dic
         former.setdefault((record.label, record.seed, record.part), []).append(record)
     found = {}
     for spec in wanted:
-        told = [_between(record, spec) for record in former.get((spec.label, spec.ref.seed, spec.ref.part), ())]
+        others = former.get((spec.label, spec.ref.seed, spec.ref.part), ())
+        told = [(_elsewhere(record, spec), _between(record, spec)) for record in others]
         if told:
-            nearest = min(sorted(told), key=len)
+            _, nearest = min(sorted(told), key=lambda each: (each[0], len(each[1])))
             found[spec.key] = f"a finished run of this name differs: {'; '.join(nearest)}"
     return found
 
@@ -50,6 +52,11 @@ def needed(here: Mapping[str, Record], asked: Set[str]) -> set[str]:
         needed |= parents
         left += [here[key] for key in parents & here.keys()]
     return needed
+
+
+def _elsewhere(record: Record, spec: RunSpec) -> bool:
+    """Whether a run is of another block: a suite of two backbones has two runs of one name."""
+    return (record.data.name, record.backbone) != (spec.data.label, spec.identity.backbone)
 
 
 def _between(record: Record, spec: RunSpec) -> list[str]:

@@ -33,8 +33,10 @@ def plan_items(
     asked: the keys of those that rows are made of; todo: key -> why it must be carried out; former: key -> in
     what a finished run of other settings differs.
     """
+    from .runspec import block_of
     from .state import done
 
+    block = block_of(chosen.values())
     costs = _costs(chosen)
     records = {key: done(spec, settings) for key, spec in chosen.items()}
     spent = [(record.volatile.seconds, cost) for key, record in records.items() if record and (cost := costs[key])]
@@ -44,7 +46,7 @@ def plan_items(
     return [
         {
             "run": spec.stem, "label": spec.label, "seed": spec.ref.seed, "data": spec.data.label,
-            "backbone": spec.backbone, "epochs": spec.recipe.epochs, "why": why[key],
+            "backbone": spec.backbone, "block": block(spec), "epochs": spec.recipe.epochs, "why": why[key],
             "status": states[key][0],
             "parents": {role: parent.label for role, parent in spec.parents.items()},
             "train_macs": costs[key],
@@ -116,7 +118,8 @@ def grouped_reasons(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     named: dict[tuple[str, str], list[str]] = {}
     for item in found:
         if item["reason"]:
-            named.setdefault((item["status"], item["reason"]), []).append(f"{item['label']} seed {item['seed']}")
+            where = f" on {item['block']}" if item["block"] else ""
+            named.setdefault((item["status"], item["reason"]), []).append(f"{item['label']} seed {item['seed']}{where}")
     for (status, reason), names in named.items():
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         yield f"{status}: {', '.join(names[:SHOWN])}{more}: {reason}"
@@ -138,7 +141,11 @@ def show_plan(
     for title in ("run", "seed", "epochs", "why", "status", *(("estimate",) if known else ())):
         right = title in ("seed", "epochs", "estimate")
         table.add_column(title, justify="right" if right else "left", no_wrap=right or title == "run", overflow="fold")
+    block = ""
     for item in found:
+        if item["block"] != block:  # the runs of a block stand together
+            block = item["block"]
+            table.add_row(Text(f"on {block}", style="italic"))
         time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
         name, reasons = Text(folded(item["label"], LABEL_WIDTH)), Text("; ".join(item["why"]))
         cells = [name, str(item["seed"]), str(item["epochs"]), reasons, item["status"], time]

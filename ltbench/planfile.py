@@ -14,6 +14,9 @@ from .atomic import write_atomically
 from .errors import LtbenchError
 from .record import SCHEMA, Record
 
+STEM = r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+"  # what keys.stem() makes: the name of a run's folder
+RECORD = re.compile(rf"{STEM}\.json")  # and of its record
+
 
 class Row(BaseModel, frozen=True, extra="forbid"):
     """A row that a suite asks for: one method on one data set and backbone, over seeds."""
@@ -65,10 +68,12 @@ def read(folder: Path) -> PlanFile:
     path = folder / "plan.json"
     try:
         return PlanFile.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError:
+    except FileNotFoundError:
         raise LtbenchError(f"{path}: absent; `ltbench run` writes it") from None
-    except ValueError as error:  # not UTF-8, or not a plan
-        raise LtbenchError(f"{path}: not a plan: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise LtbenchError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:  # not UTF-8, or not a plan
+        raise LtbenchError(f"{path}: not a plan; `ltbench run` of its suite writes it anew") from None
 
 
 def suite_folders(results: Path) -> list[Path]:
@@ -77,8 +82,15 @@ def suite_folders(results: Path) -> list[Path]:
         return [results]
     found = sorted(path.parent for path in results.glob("*/plan.json")) if results.is_dir() else []
     if not found:
-        raise LtbenchError(f"{results}: no results here (no plan.json in it or in a folder below)")
+        lone = any(holds_records(folder) for folder in (results, *results.glob("*/")))
+        hint = "; of the records there `ltbench run` of their suite makes one" if lone else ""
+        raise LtbenchError(f"{results}: no results here (no plan.json in it or in a folder below{hint})")
     return found
+
+
+def holds_records(folder: Path) -> bool:
+    """Whether a folder has files that bear a record's name."""
+    return any(RECORD.fullmatch(path.name) for path in folder.glob("*.json"))
 
 
 def read_results(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .events import Event
-from .runspec import RunSpec
+from .runspec import RunSpec, block_of
 
 
 class Screen:
@@ -23,8 +22,7 @@ class Screen:
 
     def __init__(self, todo: Sequence[RunSpec], runs: Mapping[str, RunSpec], console: Console) -> None:
         self.runs, self.console = runs, console
-        self.nets = len({spec.net.label for spec in todo})
-        self.sets = len({replace(spec.data, draw=None) for spec in todo})  # the seed tells the draw
+        self.block = block_of(todo)
         self.waiting = {spec.key for spec in todo}
         self.total, self.ended, self.failed = len(todo), 0, 0
         self.now: dict[str, Event] = {}
@@ -67,8 +65,8 @@ class Screen:
 
     def _name(self, key: str) -> str:
         spec = self.runs[key]
-        block = [spec.data.label] * (self.sets > 1) + [spec.net.label] * (self.nets > 1)
-        return " ".join([spec.label, f"s{spec.ref.seed}", *(["on", ", ".join(block)] if block else [])])
+        block = self.block(spec)
+        return f"{spec.label} s{spec.ref.seed}" + (f" on {block}" if block else "")
 
     def _picture(self) -> Group:
         table = Table(box=None, padding=(0, 1), expand=True)

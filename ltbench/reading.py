@@ -95,11 +95,13 @@ def compare(
     from .markup import plain, visible_json
 
     one_of("--format", format, ("text", "json"))
-    found, refused = comparing.compare(results, _row(a, results), _row(b, results), _groups(groups))
+    found, refused, without = comparing.compare(results, _row(a, results), _row(b, results), _groups(groups))
     if format == "json":
         print(visible_json(found))
     else:
         print("\n\n".join("\n".join(map(plain, comparing.lines(one))) for one in found))
+    for block in without:
+        print(f"left out: {plain(block)}", file=sys.stderr)
     _end(refused)
 
 

@@ -40,6 +40,10 @@ COMPARED = {"right", "predictions", "history", "members", "per_image", "calibrat
 MOST = 2**53  # what is counted: larger numbers are no longer exact as floats
 
 
+class UnreadableError(LtbenchError):
+    """The system does not let a record be read: it may be as good as ever."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -258,10 +262,17 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def read(path: Path) -> Record:
-    """One record. Raises LtbenchError where it is damaged, of another schema, or contradicts its hash or key."""
+    """One record. Raises LtbenchError where it is damaged, of another schema, or contradicts its hash or key.
+
+    Raises UnreadableError, which is one, where the system does not let it be read.
+    """
     try:
-        body, fixed, sound = _parsed(path.read_bytes())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        body, fixed, sound = _parsed(text)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise LtbenchError(f"{path}: not a record: {type(error).__name__}: {error}") from None
     if fixed.get("schema_version") != SCHEMA:
         raise LtbenchError(f"{path}: schema {fixed.get('schema_version')!r}; this ltbench reads {SCHEMA}")

@@ -132,6 +132,8 @@ def load_plugin(given: str) -> None:
     if name in _LOADED:
         return
     before = len(_METHODS)
+    if path.is_dir() and (given in (".", "..") or "/" in given):
+        raise LtbenchError(f"--plugin {given}: a folder; name a file of it, or a module")
     try:
         if path.suffix == ".py":
             _load_file(path, name)

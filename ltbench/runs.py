@@ -74,7 +74,7 @@ def execute(
         results, status, reason = {}, "failed", str(error)
     except OSError as error:  # a full disk: what was saved before is there, and the same command goes on from it
         results, status, reason = {}, "failed", told(error) + run.trace(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method may even call sys.exit()
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         results, status, reason = {}, "failed", text + run.trace(error)
     finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -127,7 +127,7 @@ class _Run:
             note = f"the log lacks lines ({told(error)})"
             self.notes += [note] if note not in self.notes else []
 
-    def trace(self, error: Exception) -> str:
+    def trace(self, error: BaseException) -> str:
         """Put an error's traceback into the log; the line of a method's file that it came through, as place() has it.
 
         The log is named in what is printed, not in the record: where it lies is this machine's matter.

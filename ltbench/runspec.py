@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from .backbones import BackboneSpec
 from .data.spec import DataSpec
@@ -40,3 +40,14 @@ class RunSpec:
     def stem(self) -> str:
         """The name of its record and of its folder."""
         return stem(self.ref.method, self.key, self.ref.seed)
+
+
+def block_of(among: Iterable[RunSpec]) -> Callable[[RunSpec], str]:
+    """What tells a run's block, its data and backbone, from those of the others; "" where all are of one."""
+
+    def data(spec: RunSpec) -> str:
+        return replace(spec.data, draw=None).label  # the seed tells the draw
+
+    specs = list(among)
+    nets, sets = {spec.net.label for spec in specs}, {data(spec) for spec in specs}
+    return lambda spec: ", ".join([data(spec)] * (len(sets) > 1) + [spec.net.label] * (len(nets) > 1))

@@ -42,6 +42,8 @@ def latest(spec: RunSpec, settings: Settings) -> Record | None:
     path = settings.record_path(spec)
     try:
         return records.read(path) if path.is_file() else None
+    except records.UnreadableError:
+        raise
     except LtbenchError as error:
         raise LtbenchError(f"{error}; `ltbench doctor {settings.results} --fix` puts it aside") from None
 

@@ -22,6 +22,7 @@ KeyPath = tuple[str | int, ...]
 REQUIRED = ("data", "backbone", "methods", "recipe")
 SHOWN = 80  # characters of a --set that a message repeats
 OPTIONAL = ("seeds", "baseline")
+SEEDS = (0,)  # where a suite names none
 _DATA = TypeAdapter(DataSpec)
 _BACKBONE = TypeAdapter(BackboneSpec)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -109,7 +110,7 @@ def read(given: str, sets: Sequence[str] = ()) -> Suite:
         name=path.stem,
         data=tuple(spec for spec in data if spec),
         backbones=tuple(net for net in nets if net),
-        seeds=_seeds(document, value.get("seeds", (0,)), faults),
+        seeds=_seeds(document, value.get("seeds", SEEDS), faults),
         recipe=recipe or Recipe(epochs=1),
         entries=_entries(document, value["methods"], faults),
         baseline=value.get("baseline"),
@@ -156,6 +157,8 @@ def _items(value: Any, keys: Sequence[str]) -> tuple[Any, ...]:
         value = value.get(key) if isinstance(value, dict) else None
     if keys in (["data"], ["backbone"]) and value and not isinstance(value, tuple):
         return (value,)
+    if keys == ["seeds"] and value is None:
+        return SEEDS
     if not isinstance(value, tuple) or not value:
         raise TypeError(f"{'.'.join(keys)} is no list with something in it: write = in place of +=")
     return value

@@ -45,7 +45,7 @@ def toy(counts: tuple[int, ...], seed: int) -> Images:
 class Trials:
     """One method on toy data, with the parents it needs, each trained once; once for all that share `trained`."""
 
-    def __init__(self, ref: Ref, trained: dict[str, Method] | None = None) -> None:
+    def __init__(self, ref: Ref, trained: dict[str, Method] | None = None, trail: tuple[str, ...] = ()) -> None:
         if world.size() == 1:
             world.train_alone()
         self.ref = replace(ref, options=registry.resolve(ref.method, ref.options))
@@ -54,6 +54,9 @@ class Trials:
         self.train, self.test = whole.split()[0] if ref.part == "fit" else whole, toy((6,) * CLASSES, 1)
         self.accelerator = machine.make_accelerator("cpu", "fp32")  # whatever the one before it was for
         self.trained = {} if trained is None else trained
+        here = repr((ref.method, registry.canonical(self.ref.options), ref.seed, ref.part))
+        need(here not in trail, f"{ref.method} starts from itself")
+        self.trail = (*trail, here)
         self.parents = self._parents(LEARN)
         self.recipe = self._recipe(RECIPE)
 
@@ -61,7 +64,7 @@ class Trials:
         parents = {}
         for role, asked in self.ask("needs", self.ref.options).items():
             part = answers.part_of(self.ref, asked)
-            other = Trials(replace(asked, seed=0, part=part), self.trained)
+            other = Trials(replace(asked, seed=0, part=part), self.trained, self.trail)
             lacking = set(asked.wants) - set(other.ask("offers", other.ref.options))
             need(not lacking, f"{role} must offer {', '.join(lacking)}, which {asked.method} does not")
             key = repr((asked.method, registry.canonical(other.ref.options), asked.seed, part, recipe))

@@ -16,7 +16,7 @@ from ltbench.errors import LtbenchError
 
 
 def compared(*given) -> list[Comparison]:
-    found, refused = compare(*given)
+    found, refused, _ = compare(*given)
     assert not refused
     return found
 
@@ -262,3 +262,15 @@ def test_an_interval_is_as_wide_as_the_variance_makes_it(seeds):
         half = half_width(variance)
     # the ends of 2000 draws are uncertain by three hundredths
     assert (gap["high"] - gap["low"]) / 2 == pytest.approx(100 * half, rel=0.08)
+
+
+def test_a_block_without_a_seed_in_common_is_told(tmp_path, command):
+    there = [predicted(label, 0, (9, 5, 1)) for label in ("ce", "bbn")]
+    apart = [predicted("ce", 0, (9, 5, 1), backbone="resnet20"), predicted("bbn", 1, (9, 5, 2), backbone="resnet20")]
+    rows = [*(row([one]) for one in there), *(row([one], block="c" * 64) for one in apart)]
+    folder = write(tmp_path, rows, [*there, *apart]).parent
+    found, _, without = compare(folder, "bbn", "ce")
+    assert [one["backbone"] for one in found] == ["resnet8"]
+    assert without == ["toy, toy_lt, resnet20: no seed is complete in both"]
+    done = command("compare", "bbn", "ce", folder)
+    assert done.returncode == 0 and done.stderr == f"left out: {without[0]}\n"

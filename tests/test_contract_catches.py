@@ -369,6 +369,44 @@ def test_what_a_method_raises_is_told_with_its_line_and_situation(tmp_path, own_
     assert failed["round_trip"].endswith(" (own.py:19)"), "its own line, though it is raised in ltbench's and torch's"
 
 
+def test_a_message_of_several_lines_is_told_by_its_first():
+    def loss(self, t, batch):
+        raise RuntimeError("boom\nand more")
+
+    broken("boom", loss=loss)
+    told = {result.name: result.detail for result in check(Ref("broken_boom"))}
+    assert told["finite_loss"].startswith(": RuntimeError: boom (test_contract_catches.py:")
+    assert not any("\n" in detail for detail in told.values())
+
+
+def test_a_wrong_shape_is_told_without_torchs_own_traceback(capfd):
+    def loss(self, t, batch):
+        return {"ce": (self.logits(batch.image) * torch.ones(7, device=batch.image.device)).sum()}
+
+    with pytest.raises(RuntimeError, match="must match"):
+        TESTS["finite_loss"](broken("shape", loss=loss))
+    assert TESTS["recorded"](broken("shape", loss=loss)).startswith("no; ")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_loss_that_ends_the_process_fails_and_ends_none():
+    def loss(self, t, batch):
+        raise SystemExit(3)
+
+    broken("leaves", loss=loss)
+    told = {result.name: result for result in check(Ref("broken_leaves"))}
+    assert not told["finite_loss"].passed and told["finite_loss"].detail.startswith(": SystemExit: 3")
+    assert set(told) == set(TESTS)
+
+
+def test_a_method_that_starts_from_itself_is_told_so():
+    ce = registry.get("ce")
+    needs = classmethod(lambda cls, options: {"stage1": Ref("broken_circle")})
+    registry.register("broken_circle")(type("BrokenCircle", (ce,), {"__doc__": "Broken.", "needs": needs}))
+    (result,) = check(Ref("broken_circle"))
+    assert (result.name, result.passed, result.detail) == ("parents", False, ": broken_circle starts from itself")
+
+
 def test_what_a_parent_raises_is_told_with_its_line(monkeypatch):
     def loss(self, t, batch):
         raise KeyError("gone")

@@ -339,3 +339,51 @@ def test_a_manifest_that_names_files_elsewhere_is_not_followed(good, capsys, tmp
     (run / "manifest.json").write_text(json.dumps({"key": "x", "sha256": {"../../secret": "0" * 64}}))
     done = doctor(capsys, good)
     assert done.code == 1 and "its manifest names strange files" in done.out
+
+
+# What is not ours
+
+
+def test_a_folder_with_other_json_files_is_no_folder_of_results(tmp_path, capsys):
+    """--fix moved package.json aside, and this project's own schemas."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "package.json").write_text("{}")
+    done = calls.ltbench(capsys, "doctor", tmp_path, "--fix")
+    assert done.code == 2 and "no results here" in done.err
+    assert [path.name for path in (tmp_path / "project").iterdir()] == ["package.json"]
+
+
+def test_a_folder_of_runs_is_no_folder_of_results(good, capsys):
+    """--fix moved the manifests of good weights aside."""
+    before = calls.tree(good)
+    done = calls.ltbench(capsys, "doctor", good / "runs", "--fix")
+    assert done.code == 2 and "no results here" in done.err
+    assert calls.tree(good) == before
+
+
+def test_another_json_file_beside_records_is_let_be(good, capsys):
+    (good / "results/toy/notes.json").write_text("[]")
+    done = doctor(capsys, good, "--fix")
+    assert done.code == 0 and "not ltbench's (1): let be" in done.out
+    assert (good / "results/toy/notes.json").exists()
+
+
+def test_weights_whose_manifest_is_gone_are_told(good, capsys):
+    (good / "runs" / one(good).stem / "manifest.json").unlink()
+    done = doctor(capsys, good)
+    assert done.code == 1 and "damaged weights (1)" in done.out and "manifest.json" in done.out
+
+
+def test_a_record_that_cannot_be_read_is_not_damaged(good, capsys, monkeypatch):
+    path, read = one(good), Path.read_bytes
+    denied = PermissionError(13, "Permission denied")
+
+    def forbidden(self):
+        if self == path:
+            raise denied
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    done = doctor(capsys, good, "--fix")
+    assert done.code == 1 and "unreadable (1)" in done.out and f"{path}: cannot be read: Permission denied" in done.out
+    assert path.exists()

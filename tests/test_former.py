@@ -65,6 +65,18 @@ def test_of_several_the_nearest_counts_and_other_parents_are_told_where_nothing_
     assert "tau_norm(tau=1) seed 0: a finished run of this name differs: other runs to start from\n" in out
 
 
+def test_of_two_backbones_each_is_held_against_its_own(tmp_path, glyph_cache, capsys):
+    """A second stage whose first stage alone was another was told to have another backbone."""
+    two = ("backbone=[resnet8, resnet20]",)
+    made, where = tiny.make(tmp_path, glyph_cache, "ce, crt", *two), tiny.settings(tmp_path, glyph_cache)
+    for spec in made.runs.values():
+        done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
+        record.write(outcome.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+    done = plan(capsys, tmp_path, glyph_cache, sets=(*two, "recipe.epochs=3"))
+    assert "crt seed 0" in done.out and "differs: other runs to start from\n" in done.out
+    assert "backbone resnet" not in done.out
+
+
 def test_what_a_row_beside_it_has_is_no_former_run(finished, glyph_cache, capsys):
     made, folder = tiny.make(finished, glyph_cache, "ce, tau_norm"), finished / "results" / "tiny"
     (folder / "plan.json").write_text(json.dumps(made.file().model_dump(mode="json")))

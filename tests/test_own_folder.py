@@ -274,6 +274,13 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         r"test.txt: '.*' and \d+ more is in train too: a test image may not be trained on",
     ),
+    "one image of two classes": (
+        lambda r: (
+            as_lists(r),
+            (r / "train.txt").write_text((r / "train.txt").read_text().replace("class01/", "class00/")),
+        ),
+        r"train.txt: '.*' is of class 'class0.' and of 'class0.'; an image has one class$",
+    ),
     "path leaves": (
         lambda r: (as_lists(r), (r / "test.txt").write_text("../a.jpg 0\n")),
         "test.txt:1: path '../a.jpg': must lie below",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import calls
 import pytest
 import tiny
 
@@ -541,3 +542,21 @@ def test_rows_that_were_left_out_give_no_reason(tmp_path, glyph_cache):
     asked = made.asked(["tau_norm"], [])
     chosen = made.chosen(asked)
     assert plan_listing._why(chosen, asked)[the(made, "ce").key] == ["stage1 of tau_norm(tau=1)"]
+
+
+def test_runs_of_several_blocks_are_told_apart(tmp_path, glyph_cache, capsys):
+    tiny.write(tmp_path, "ce")
+    words = ["plan", tmp_path / "tiny.yaml", "--data", glyph_cache, "--results", tmp_path, "--set"]
+    out = calls.ltbench(capsys, *words, "backbone=[resnet8, resnet20]").out
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[:2] for line in lines[1:5]] == [["on", "resnet8"], ["ce", "0"], ["on", "resnet20"], ["ce", "0"]]
+    out = calls.ltbench(capsys, *words, "data=[{name: glyphs_lt, imbalance: 3}, {name: glyphs_lt, imbalance: 2}]").out
+    assert "on glyphs_lt(imbalance=3)" in out and "on glyphs_lt(imbalance=2)" in out and "resnet8" not in out
+    assert " on " not in calls.ltbench(capsys, *words, "seeds=[0, 1]").out
+
+
+def test_seeds_are_added_to_the_one_that_a_suite_has_without_naming_any(tmp_path, glyph_cache):
+    path = tiny.write(tmp_path, "ce")
+    path.write_text(path.read_text().replace("seeds: [0]\n", ""))
+    made = plan.make(suite.read(str(path), ["seeds+=5"]), glyph_cache)
+    assert list(made.rows[0].keys) == ["0", "5"]

@@ -168,6 +168,11 @@ def test_a_backbone_that_is_not_there_says_so(given, said):
     ("spec", "size", "said"),
     [
         (BackboneSpec("timm/vgg11", drop_path=0.1), 32, "timm/vgg11 takes no drop_path"),
+        (
+            BackboneSpec("timm/vit_tiny_patch16_224"),
+            40,
+            r"its patches of 16 pixels leave the last 8 unseen: take image_size 32 or 48",
+        ),
         (BackboneSpec("timm/inception_v3"), 32, "cannot be run on images of that size: .*can't be greater than actual"),
     ],
 )

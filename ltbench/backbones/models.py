@@ -84,9 +84,19 @@ def create(spec: BackboneSpec, image_size: int, **changes: Any) -> nn.Module:
         if not pretrained:
             raise
         raise ValueError(f"the pretrained weights {spec.origin} cannot be had: {weights.first_line(error)}") from None
+    _check_patches(net, image_size)
     if spec.weights and spec.weights != PRETRAINED:
         weights.load(net, spec)
     return net
+
+
+def _check_patches(net: nn.Module, image_size: int) -> None:
+    """Raises ValueError where patches do not cover the image: the rest of it would never be seen."""
+    for embed in (getattr(net, "patch_embed", None), getattr(net, "stem", None)):
+        patch = max(getattr(embed, "patch_size", None) or (1,))
+        if rest := image_size % patch:
+            near = " or ".join(str(size) for size in (image_size - rest, image_size - rest + patch) if size)
+            raise ValueError(f"its patches of {patch} pixels leave the last {rest} unseen: take image_size {near}")
 
 
 def _made(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:

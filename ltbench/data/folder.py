@@ -223,6 +223,8 @@ def _check(rows: Rows, where: dict[str, Path], classes: tuple[str, ...]) -> None
     if both:
         more = f" and {len(both) - 1} more" if len(both) > 1 else ""
         raise LtbenchError(f"{where['test']}: {both[0]!r}{more} is in train too: a test image may not be trained on")
+    for part in PARTS:
+        _check_labels(rows[part], where[part])
     strange = _in_order({name for _, name in rows["test"]} - set(classes))
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
@@ -231,3 +233,12 @@ def _check(rows: Rows, where: dict[str, Path], classes: tuple[str, ...]) -> None
     if untested:
         more = f" and {len(untested) - 1} more" if len(untested) > 1 else ""
         raise LtbenchError(f"{where['test']}: no test image of class {untested[0]!r}{more}")
+
+
+def _check_labels(rows: Iterable[tuple[str, str]], where: Path) -> None:
+    """Raises LtbenchError where one image is of two classes."""
+    known: dict[str, str] = {}
+    for image, name in rows:
+        other = known.setdefault(normpath(image), name)
+        if other != name:
+            raise LtbenchError(f"{where}: {image!r} is of class {other!r} and of {name!r}; an image has one class")
