@@ -146,7 +146,12 @@ def raising(error):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(Boom("loss went wrong"), "failed"), (torch.OutOfMemoryError("no room"), "oom"), (MemoryError("host"), "oom")],
+    [
+        (Boom("loss went wrong"), "failed"),
+        (SystemExit(3), "failed"),
+        (torch.OutOfMemoryError("no room"), "oom"),
+        (MemoryError("host"), "oom"),
+    ],
 )
 def test_what_goes_wrong_in_a_run_is_its_status_and_reason(tmp_path, glyph_cache, monkeypatch, error, status):
     monkeypatch.setattr(registry.get("ce"), "loss", raising(error))
