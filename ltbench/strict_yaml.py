@@ -67,13 +67,16 @@ class Document:
     def where(self, path: KeyPath) -> str:
         """Return "FILE:LINE: dotted.path", with the line of the longest known part of `path`. Raises nothing.
 
-        Of what is not the file's: "SOURCE: dotted.path".
+        Of what is not the file's: "SOURCE: dotted.path"; of what is in part: "FILE:LINE with SOURCE: dotted.path".
         """
         source = next((self.given[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.given), None)
         if source:
             return f"{source}: {dotted(path)}"
         known = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.lines), ())
         place = f"{self.path}:{self.lines.get(known, 1)}"
+        below = [source for key, source in self.given.items() if path and key[: len(path)] == path]
+        if below:
+            return f"{f'{place} with ' if known == path else ''}{', '.join(dict.fromkeys(below))}: {dotted(path)}"
         return f"{place}: {dotted(path)}" if path else place
 
 

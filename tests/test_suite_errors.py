@@ -205,3 +205,12 @@ def test_a_cycle_that_only_needs_know_is_one_message(command, tmp_path):
     done = command("run", "suite.yaml", "--plugin", "cycle.py", cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "suite.yaml:6: methods[0]: a cycle: hen -> egg -> hen" in done.stderr
+
+
+def test_what_the_file_and_a_set_make_together_is_blamed_on_both(tmp_path, glyph_cache):
+    path = tmp_path / "suite.yaml"
+    path.write_text(GOOD)
+    with pytest.raises(LtbenchError, match=r"^--set recipie\.epochs=3: recipie: unknown key 'recipie'"):
+        suite.read(str(path), ["recipie.epochs=3"])
+    with pytest.raises(LtbenchError, match=r"suite\.yaml:1 with --set data\.classes=99: data: data\.classes is 99"):
+        plan.make(suite.read(str(path), ["data.classes=99"]), glyph_cache)
