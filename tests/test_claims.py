@@ -46,7 +46,7 @@ def test_a_figure_of_other_rows_or_of_another_folder_is_none_of_these(gap):
 
 
 def test_runs_one_by_one_are_figures_where_each_is_said():
-    run = next(r for r in claims._runs(FOLDER) if r.label == "ce" and r.seed == 2)
+    run = next(r for r in claims._runs(FOLDER).values() if r.label == "ce" and r.seed == 2)
     top1 = 100 * sum(run.right) / sum(run.total)
     assert claims.wrong(f"Seed 2 is at {top1:.1f}. <!-- of: each ce -->", FOLDER) == []
     assert claims.wrong(f"Seed 2 is at {top1:.1f}. <!-- of: ldam_drw -->", FOLDER)

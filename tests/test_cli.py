@@ -184,8 +184,8 @@ def test_the_plan_of_what_is_done(server, good):
     assert done.returncode == 0, done.stderr
     ce, crt, ride = json.loads(done.stdout)
     assert list(ce) == [
-        "run", "label", "seed", "data", "backbone", "epochs", "why", "status", "parents", "train_macs", "seconds",
-        "reason",
+        "run", "label", "seed", "data", "backbone", "block", "epochs", "why", "status", "parents", "train_macs",
+        "seconds", "reason",
     ]  # fmt: skip
     assert [item["status"] for item in (ce, crt, ride)] == ["done"] * 3
     assert ce["why"] == ["asked", "stage1 of crt"] and crt["parents"] == {"stage1": "ce"} and crt["epochs"] == 5

@@ -211,6 +211,6 @@ def test_what_the_file_and_a_set_make_together_is_blamed_on_both(tmp_path, glyph
     path = tmp_path / "suite.yaml"
     path.write_text(GOOD)
     with pytest.raises(LtbenchError, match=r"^--set recipie\.epochs=3: recipie: unknown key 'recipie'"):
-        suite.read(str(path), ["recipie.epochs=3"])
+        plan.make(suite.read(str(path), ["recipie.epochs=3"]), glyph_cache)
     with pytest.raises(LtbenchError, match=r"suite\.yaml:1 with --set data\.classes=99: data: data\.classes is 99"):
         plan.make(suite.read(str(path), ["data.classes=99"]), glyph_cache)
