@@ -72,9 +72,9 @@ def stopped(trials, stop, recipe, **more):
     return progress, kept
 
 
-TRAINED = [
-    name for name, cls in registry.available().items() if name not in ("ensemble", "ncm", "post_hoc", "tau_norm")
-]
+UNTRAINED = ("ensemble", "ncm", "post_hoc", "tau_norm")
+AS_CE = ("balanced_softmax", "class_balanced", "focal", "logit_adjustment")  # other logits or weights, the same step
+TRAINED = [name for name in registry.available() if name not in (*UNTRAINED, *AS_CE)]
 
 
 @pytest.mark.parametrize("label", TRAINED)
@@ -102,7 +102,7 @@ def whole(trials):
     return trained(trials("bbn"))
 
 
-@pytest.mark.parametrize("stop", range(1, 5 * STEPS, 3))
+@pytest.mark.parametrize("stop", range(1, 5 * STEPS, 5))
 def test_resumed_it_trains_the_same_weights(trials, whole, stop):
     on = trials("bbn")
     progress, tensors = stopped(on, stop, RECIPE, tape=Rerun())
