@@ -106,7 +106,8 @@ def _published() -> set[str]:
 def compared(folder: str, a: str, b: str) -> Comparison:
     """Two rows head to head: tables and prose speak of the same pairs."""
     found = between(planfile.read(RESULTS / folder), _runs(folder), a, b)
-    return (found or compare(RESULTS / folder, a, b).found)[0]  # the latter says why there is nothing to compare
+    (only,) = found or compare(RESULTS / folder, a, b).found  # the latter says why there is nothing to compare
+    return only
 
 
 def _difference(folder: str, a: str, b: str) -> set[str]:

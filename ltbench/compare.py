@@ -113,7 +113,7 @@ def compare(results: Path, a: str, b: str, groups: tuple[int, int] | None = None
             found, refused = found + here, refused + bad
             told = {(one["data"], one["backbone"], one["recipe"]) for one in here}
             without += [
-                f"{plan.suite}, {row.data}, {row.backbone}: no seed is complete in both"
+                f"{', '.join(filter(None, (plan.suite, row.data, row.backbone, row.recipe)))}: no seed complete in both"
                 for row, _ in pairs
                 if (row.data, row.backbone, row.recipe) not in told
             ]

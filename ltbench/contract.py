@@ -37,7 +37,7 @@ def check(ref: Ref) -> Iterator[Result]:
     """
     try:
         trials = Trials(ref)
-    except (Exception, SystemExit) as error:  # its parents, too, may fail in any way
+    except Exception as error:  # its parents, too, may fail in any way
         yield Result("parents", False, _told(error))
         return
     told: dict[str, str] = {}
@@ -45,13 +45,13 @@ def check(ref: Ref) -> Iterator[Result]:
         try:
             remark = test(trials)
             yield Result(name, True, f": {remark}" if remark else "")
-        except (Exception, SystemExit) as error:  # a method may fail in any way; all are told
+        except Exception as error:  # a method may fail in any way; all are told
             said = _told(error)
             first = told.setdefault(said, name)
             yield Result(name, False, said if first == name else f": as {first}")
 
 
-def _told(error: BaseException) -> str:
+def _told(error: Exception) -> str:
     """What went wrong, at which line of the method's file, in which situation."""
     kind = "" if isinstance(error, BrokenContract | LtbenchError) else f"{type(error).__name__}: "
     said = f"{kind}{error}".partition("\n")[0]  # as a run's reason has it
@@ -267,7 +267,7 @@ def _tried(trials: Trials, cut: Callable[[Batch], Batch], precision: torch.dtype
                 terms = method(t, *batches)
             sum(terms.values()).backward()
             method.after_step(t)
-        except (Exception, SystemExit) as error:  # a method may fail in any way
+        except Exception as error:  # a method may fail in any way
             return f"no; a run that meets it fails{_told(error)}"
     return ""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import leases, manifest, planfile
 from . import record as records
-from .errors import LtbenchError
+from .errors import LtbenchError, UnreadableError
 from .planfile import PlanFile
 from .record import Record
 
@@ -94,7 +94,7 @@ def _folders(results: Path) -> list[Path]:
 
 
 def _is_suite(folder: Path) -> bool:
-    return (folder / "plan.json").exists() or planfile.holds_records(folder)
+    return os.path.exists(folder / "plan.json") or planfile.holds_records(folder)
 
 
 # Records
@@ -110,6 +110,8 @@ def _suite(suite: SuiteFolder) -> Iterator[Finding]:
         elif path.name == "plan.json":
             try:
                 suite.plan = planfile.read(suite.folder)
+            except UnreadableError as error:
+                yield Finding(UNREADABLE, path, _said(error, path))
             except LtbenchError as error:
                 yield Finding(DAMAGED, path, _said(error, path), lambda path=path: _set_aside(path))  # type: ignore[misc]
         elif planfile.RECORD.fullmatch(path.name):
@@ -125,7 +127,7 @@ def _suite(suite: SuiteFolder) -> Iterator[Finding]:
 def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
     try:
         record = records.read(path)
-    except records.UnreadableError as error:
+    except UnreadableError as error:
         yield Finding(UNREADABLE, path, _said(error, path))
         return
     except LtbenchError as error:
@@ -137,7 +139,7 @@ def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
             yield Finding(DAMAGED, path, said, lambda: _set_aside(path))
         return
     suite.found[record.key] = record
-    if record.suite != suite.folder.resolve().name:  # "." has none
+    if record.suite != Path(os.path.abspath(suite.folder)).name:  # "." has none; a link keeps its own
         yield Finding(FOREIGN, path, f"a record of the suite {record.suite}")
     now = _source(record.method)
     if record.source and now != record.source and not record.plugin:  # whose key holds its source
@@ -183,7 +185,9 @@ def _runs(runs: Path, suites: Iterable[SuiteFolder], whole: bool) -> Iterator[Fi
     known = {record.stem: record for suite in suites for record in suite.found.values()}
     asked = {key for suite in suites if suite.plan for row in suite.plan.rows for key in row.keys.values()}
     # what is still to be run may start from any run here: no plan names parents, only their children's records do
-    settled = asked <= {record.key for record in known.values() if record.status in records.FINAL}
+    settled = all(suite.plan for suite in suites) and asked <= {
+        record.key for record in known.values() if record.status in records.FINAL
+    }
     asked |= {parent.key for record in known.values() for parent in record.parents.values()}
     short = {key[:8] for key in asked}
     for path in sorted(runs.iterdir()) if runs.is_dir() else ():

@@ -16,6 +16,10 @@ class LtbenchError(Exception):
     """A mistake of the user's (file, option, data): printed as one message without traceback, exit code 2."""
 
 
+class UnreadableError(LtbenchError):
+    """The system does not let a file be read, which may be as good as ever."""
+
+
 def told(error: BaseException) -> str:
     """An error in one line: the file and what the system said of it, or its own text."""
     if isinstance(error, OSError) and error.strerror:

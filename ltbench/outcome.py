@@ -31,9 +31,9 @@ def describe(spec: RunSpec) -> Record:
     )
 
 
-def numbers(spec: RunSpec, results: dict[str, Any]) -> str:
-    """Record.numbers of a run that has these results."""
-    return Record.model_validate(describe(spec).model_dump() | results).numbers
+def numbers(before: Record, results: dict[str, Any]) -> str:
+    """Record.numbers of a run that has these results. before: what describe() said as it began."""
+    return Record.model_validate(before.model_dump() | results).numbers
 
 
 def give_up(spec: RunSpec, reason: str, settings: Settings, status: Status = "failed") -> Record:

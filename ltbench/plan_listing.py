@@ -145,7 +145,7 @@ def show_plan(
     for item in found:
         if item["block"] != block:  # the runs of a block stand together
             block = item["block"]
-            table.add_row(Text(f"on {block}", style="italic"))
+            table.add_row(Text(folded(f"on {block}", LABEL_WIDTH), style="italic"))
         time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
         name, reasons = Text(folded(item["label"], LABEL_WIDTH)), Text("; ".join(item["why"]))
         cells = [name, str(item["seed"]), str(item["epochs"]), reasons, item["status"], time]

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from . import record as records
 from .atomic import write_atomically
-from .errors import LtbenchError
+from .errors import LtbenchError, UnreadableError
 from .record import SCHEMA, Record
 
 STEM = r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+"  # what keys.stem() makes: the name of a run's folder
@@ -71,7 +71,7 @@ def read(folder: Path) -> PlanFile:
     except FileNotFoundError:
         raise LtbenchError(f"{path}: absent; `ltbench run` writes it") from None
     except OSError as error:
-        raise LtbenchError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UnreadableError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:  # not UTF-8, or not a plan
         raise LtbenchError(f"{path}: not a plan; `ltbench run` of its suite writes it anew") from None
 

@@ -45,7 +45,7 @@ class Recipe:
     augment: tuple[Augmentation, ...] = ("crop", "flip", "rotate15")
     precision: Literal["fp32", "bf16"] = "fp32"
     # What follows came later: at its default it is left out of records and hashes, see recorded().
-    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels a side; None: the data set's own
+    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels a side; None: the data's, of files 224
     betas: tuple[Decay, Decay] = (0.9, 0.999)  # adamw's, as eps
     eps: Annotated[float, Gt(0)] = 1e-8
     decay_norms: bool = False  # adamw: weight decay on biases, norms and position tables too; sgd decays all

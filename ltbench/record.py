@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from .atomic import write_atomically
-from .errors import LtbenchError
+from .errors import LtbenchError, UnreadableError
 from .keys import Identity, digest, has_digest, stem
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ FINAL = ("complete", "diverged", "skipped")  # not run again; the others are
 
 COMPARED = {"right", "predictions", "history", "members", "per_image", "calibration"}  # by Record.numbers
 MOST = 2**53  # what is counted: larger numbers are no longer exact as floats
-
-
-class UnreadableError(LtbenchError):
-    """The system does not let a record be read: it may be as good as ever."""
 
 
 class _Part(BaseModel):

@@ -58,7 +58,7 @@ def execute(
     One of several processes that train together ends itself where it fails, see _Run.end_all().
     """
     record = outcome.describe(spec)  # of the code that runs, whatever is edited meanwhile
-    run = _Run(spec, parents, settings, report, stop)
+    run = _Run(spec, record, parents, settings, report, stop)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         results, status, reason = run.carry_out(), "complete", ""
@@ -98,6 +98,7 @@ def end_process(reason: str) -> NoReturn:
 @dataclass
 class _Run:
     spec: RunSpec
+    record: Record  # before it has results
     parents: Mapping[str, RunSpec]
     settings: Settings
     report: Report
@@ -174,7 +175,7 @@ class _Run:
             raise LostError
         if self.main:
             left = {"weights": method.state_dict(), "logits": {"logits": found.logits.half(), "label": found.label}}
-            checkpoints.save_final(self.folder, spec.key, left, outcome.numbers(spec, results))
+            checkpoints.save_final(self.folder, spec.key, left, outcome.numbers(self.record, results))
         return results
 
     def _check_again(self) -> None:

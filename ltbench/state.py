@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import checkpoints
 from . import record as records
-from .errors import LtbenchError
+from .errors import LtbenchError, UnreadableError
 from .record import Record
 from .runspec import RunSpec
 
@@ -42,7 +42,7 @@ def latest(spec: RunSpec, settings: Settings) -> Record | None:
     path = settings.record_path(spec)
     try:
         return records.read(path) if path.is_file() else None
-    except records.UnreadableError:
+    except UnreadableError:
         raise
     except LtbenchError as error:
         raise LtbenchError(f"{error}; `ltbench doctor {settings.results} --fix` puts it aside") from None

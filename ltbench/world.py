@@ -18,18 +18,19 @@ _TOLD = (
 
 def size() -> int:
     """How many processes train each run together. Raises LtbenchError where $WORLD_SIZE is no number."""
-    return _number("WORLD_SIZE", 1)
+    return _number("WORLD_SIZE", 1, least=1)
 
 
 def rank() -> int:
     """The number of this one, from 0. Raises LtbenchError where $RANK is no number."""
-    return _number("RANK", 0)
+    return _number("RANK", 0, least=0)
 
 
-def _number(name: str, default: int) -> int:
+def _number(name: str, default: int, least: int) -> int:
     text = os.environ.get(name, str(default))
-    if not text.isdecimal():
-        raise LtbenchError(f"${name} is no number: {text!r}; a launcher such as torchrun sets it, or nobody")
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        said = f"must be a whole number from {least}, got {text!r}"
+        raise LtbenchError(f"${name} {said}; a launcher such as torchrun sets it, or nobody")
     return int(text)
 
 

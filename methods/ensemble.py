@@ -32,7 +32,7 @@ class Ensemble(Method):
         2 of its first one would be member 1 of its second.
         """
         if cls._within(options["base"]):
-            raise ValueError("base: an ensemble within an ensemble would share networks with the next one")
+            raise ValueError("base: an ensemble may hold no other, at any depth: they would share networks")
         return {f"member{i + 1}": replace(options["base"], seed=1000 * (i + 1)) for i in range(options["size"])}
 
     @classmethod

@@ -92,7 +92,7 @@ def test_a_row_is_not_compared_with_itself_or_what_is_not_there(two, tmp_path):
         with pytest.raises(LtbenchError, match=said.replace("?", r"\?")):
             compared(two, a, b)
     made = [predicted("ce", 0, (9, 5, 1)), predicted("bbn", 1, (9, 5, 1))]
-    with pytest.raises(LtbenchError, match="no seed is complete in both"):
+    with pytest.raises(LtbenchError, match="no seed complete in both"):
         compared(write(tmp_path, [row(made[:1]), row(made[1:])], made).parent, "ce", "bbn")
     blind = [make("ce", 0), make("bbn", 0)]
     with pytest.raises(LtbenchError, match="no predictions"):
@@ -271,6 +271,6 @@ def test_a_block_without_a_seed_in_common_is_told(tmp_path, command):
     folder = write(tmp_path, rows, [*there, *apart]).parent
     found, _, without = compare(folder, "bbn", "ce")
     assert [one["backbone"] for one in found] == ["resnet8"]
-    assert without == ["toy, toy_lt, resnet20: no seed is complete in both"]
+    assert without == ["toy, toy_lt, resnet20, two: no seed complete in both"]
     done = command("compare", "bbn", "ce", folder)
     assert done.returncode == 0 and done.stderr == f"left out: {without[0]}\n"

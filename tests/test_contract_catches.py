@@ -389,16 +389,6 @@ def test_a_wrong_shape_is_told_without_torchs_own_traceback(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_loss_that_ends_the_process_fails_and_ends_none():
-    def loss(self, t, batch):
-        raise SystemExit(3)
-
-    broken("leaves", loss=loss)
-    told = {result.name: result for result in check(Ref("broken_leaves"))}
-    assert not told["finite_loss"].passed and told["finite_loss"].detail.startswith(": SystemExit: 3")
-    assert set(told) == set(TESTS)
-
-
 def test_a_method_that_starts_from_itself_is_told_so():
     ce = registry.get("ce")
     needs = classmethod(lambda cls, options: {"stage1": Ref("broken_circle")})

@@ -387,3 +387,30 @@ def test_a_record_that_cannot_be_read_is_not_damaged(good, capsys, monkeypatch):
     done = doctor(capsys, good, "--fix")
     assert done.code == 1 and "unreadable (1)" in done.out and f"{path}: cannot be read: Permission denied" in done.out
     assert path.exists()
+
+
+def test_a_plan_that_cannot_be_read_is_not_damaged_and_nothing_is_an_orphan_meanwhile(good, capsys, monkeypatch):
+    orphan(good)
+    path, read = good / "results/toy/plan.json", Path.read_text
+
+    def forbidden(self, *given, **named):
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return read(self, *given, **named)
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    done = doctor(capsys, good, "--fix")
+    assert "unreadable (1)" in done.out and "orphan" not in done.out and path.exists()
+
+
+def test_a_suites_folder_may_be_a_link(good, capsys):
+    (good / "elsewhere").mkdir()
+    (good / "results/toy").rename(good / "elsewhere/other")
+    (good / "results/toy").symlink_to(good / "elsewhere/other")
+    assert "foreign" not in doctor(capsys, good).out
+
+
+def test_a_suites_own_folder_may_be_where_one_stands(good, capsys, monkeypatch):
+    monkeypatch.chdir(good / "results/toy")
+    done = calls.ltbench(capsys, "doctor", ".", "--runs", good / "runs")
+    assert done.code == 0 and "foreign" not in done.out

@@ -349,7 +349,8 @@ def test_data_show_says_how_the_images_are_read(home, capsys):
     files = (*words, "--set", "recipe.augment=[random_resized_crop]")
     assert f"images of 24x24 pixels, read each time, from {home}/pets" in calls.ltbench(capsys, *files).out
     both = calls.ltbench(capsys, *words, "--set", "recipe.augment=[random_resized_crop, crop]")
-    assert both.code == 2 and "tiny.yaml:4: recipe.augment: either crop or random_resized_crop" in both.err
+    assert both.code == 2 and "recipe.augment: either crop or random_resized_crop" in both.err
+    assert "tiny.yaml:4 with --set " in both.err
 
 
 def test_data_show_names_the_classes_by_their_numbers(home, capsys):

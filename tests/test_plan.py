@@ -122,7 +122,7 @@ def test_an_ensemble_of_ensembles_is_refused(tmp_path, glyph_cache, base):
     with pytest.raises(LtbenchError) as error:
         tiny.make(tmp_path, glyph_cache, f"ensemble: {{base: {base}}}")
     assert str(error.value).endswith(
-        "methods[0]: ensemble: base: an ensemble within an ensemble would share networks with the next one"
+        "methods[0]: ensemble: base: an ensemble may hold no other, at any depth: they would share networks"
     )
 
 
@@ -552,6 +552,9 @@ def test_runs_of_several_blocks_are_told_apart(tmp_path, glyph_cache, capsys):
     assert [line[:2] for line in lines[1:5]] == [["on", "resnet8"], ["ce", "0"], ["on", "resnet20"], ["ce", "0"]]
     out = calls.ltbench(capsys, *words, "data=[{name: glyphs_lt, imbalance: 3}, {name: glyphs_lt, imbalance: 2}]").out
     assert "on glyphs_lt(imbalance=3)" in out and "on glyphs_lt(imbalance=2)" in out and "resnet8" not in out
+    long = "backbone=[resnet8, {name: timm/vit_base_patch16_224, drop_path: 0.1}]"
+    out = calls.ltbench(capsys, *words, long, "--set", "recipe.batch_size=32").out
+    assert all("ce" not in line.split()[:1] or "not done" in line for line in out.splitlines())
     assert " on " not in calls.ltbench(capsys, *words, "seeds=[0, 1]").out
 
 

@@ -181,6 +181,11 @@ def test_an_image_size_or_an_option_that_it_cannot_take(spec, size, said):
         outline.check(spec, size)
 
 
+@pytest.mark.parametrize(("name", "size"), [("xcit_nano_12_p16_224", 64), ("pvt_v2_b0", 64), ("pit_ti_224", 40)])
+def test_patches_that_overlap_or_are_many_convolutions_see_the_whole_image(name, size):
+    outline.check(BackboneSpec(f"timm/{name}"), size)
+
+
 def test_a_network_over_a_fixed_grid_is_built_for_the_problems_images():
     outline.check(BackboneSpec(VIT), 64)
     assert outlined(VIT, 64).stages[0][0].net.pos_embed.shape == (1, 1 + 16, 192)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from ltbench import machine, world
+from ltbench.errors import LtbenchError
 
 
 def test_one_process_is_the_first_of_one_unless_it_is_told_otherwise(monkeypatch):
@@ -33,3 +36,12 @@ def test_no_variable_changes_how_a_run_is_trained(monkeypatch):
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "AOT_EAGER")
     accelerator = machine.make_accelerator("cpu", "fp32")
     assert accelerator.gradient_accumulation_steps == 1 and accelerator.state.dynamo_plugin.backend.value == "NO"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("WORLD_SIZE", ""), ("WORLD_SIZE", "0"), ("WORLD_SIZE", "x"), ("RANK", "-1")]
+)
+def test_what_is_no_number_of_processes_is_told(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(LtbenchError, match=rf"^\${name} must be a whole number from [01], got '{text}'"):
+        (world.size if name == "WORLD_SIZE" else world.rank)()

@@ -91,10 +91,13 @@ def create(spec: BackboneSpec, image_size: int, **changes: Any) -> nn.Module:
 
 
 def _check_patches(net: nn.Module, image_size: int) -> None:
-    """Raises ValueError where patches do not cover the image: the rest of it would never be seen."""
+    """Raises ValueError where patches that neither overlap nor pad leave some of the image unseen."""
     for embed in (getattr(net, "patch_embed", None), getattr(net, "stem", None)):
-        patch = max(getattr(embed, "patch_size", None) or (1,))
-        if rest := image_size % patch:
+        cut = getattr(embed, "proj", None)
+        if not isinstance(cut, nn.Conv2d) or cut.kernel_size != cut.stride or cut.padding != (0, 0):
+            continue
+        patch = cut.stride[0]
+        if (rest := image_size % patch) and not getattr(embed, "dynamic_img_pad", False):
             near = " or ".join(str(size) for size in (image_size - rest, image_size - rest + patch) if size)
             raise ValueError(f"its patches of {patch} pixels leave the last {rest} unseen: take image_size {near}")
 
