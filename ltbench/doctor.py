@@ -14,11 +14,11 @@ from pathlib import Path
 from . import leases, manifest, planfile
 from . import record as records
 from .errors import LtbenchError, UnreadableError
+from .keys import is_stem
 from .planfile import PlanFile
 from .record import Record
 
 ASIDE = "set-aside"  # where --fix moves what cannot be made anew
-RUN_FOLDER = re.compile(planfile.STEM)
 STUMP = re.compile(r"\..+\.[a-z0-9_]{8}|\.step-.*")  # what a kill leaves of a file, or of a checkpoint, being written
 YOUNG = 60.0  # seconds within which a stump may be a file that somebody is writing
 
@@ -88,13 +88,13 @@ def examine(results: Path, runs: Path) -> Iterator[Finding]:
 
 
 def _folders(results: Path) -> list[Path]:
-    """The folders of suites: those with a plan, or with files that bear a record's name; no other JSON is ours."""
+    """The folders of suites: those with a plan, or with files that bear a record's name."""
     found = [path for path in (results, *sorted(results.glob("*/"))) if path.name != ASIDE and _is_suite(path)]
     return found[:1] if found[:1] == [results] else found or planfile.suite_folders(results)
 
 
 def _is_suite(folder: Path) -> bool:
-    return os.path.exists(folder / "plan.json") or planfile.holds_records(folder)
+    return os.path.exists(folder / "plan.json") or bool(records.files(folder))
 
 
 # Records
@@ -114,7 +114,7 @@ def _suite(suite: SuiteFolder) -> Iterator[Finding]:
                 yield Finding(UNREADABLE, path, _said(error, path))
             except LtbenchError as error:
                 yield Finding(DAMAGED, path, _said(error, path), lambda path=path: _set_aside(path))  # type: ignore[misc]
-        elif planfile.RECORD.fullmatch(path.name):
+        elif path.suffix == ".json" and is_stem(path.stem):
             yield from _record(suite, path)
         elif not path.name.startswith("."):
             yield Finding(OTHER, path, "")
@@ -193,7 +193,7 @@ def _runs(runs: Path, suites: Iterable[SuiteFolder], whole: bool) -> Iterator[Fi
     for path in sorted(runs.iterdir()) if runs.is_dir() else ():
         if path.name == ASIDE:
             continue
-        if not path.is_dir() or not RUN_FOLDER.fullmatch(path.name):
+        if not path.is_dir() or not is_stem(path.name):
             if not path.name.startswith("."):
                 yield Finding(OTHER, path, "")
             continue

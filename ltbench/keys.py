@@ -101,3 +101,8 @@ def without_off(value: Any) -> Any:
 def stem(method: str, key: str, seed: int) -> str:
     """The name of a run's record and folder: ride-1a2b3c4d-s0."""
     return f"{method}-{key[:8]}-s{seed}"
+
+
+def is_stem(name: str) -> bool:
+    """Whether a name is one that stem() may have made."""
+    return bool(re.fullmatch(r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+", name))

@@ -14,8 +14,6 @@ from .atomic import write_atomically
 from .errors import LtbenchError, UnreadableError
 from .record import SCHEMA, Record
 
-STEM = r"[a-z][a-z0-9_]*-[0-9a-f]{8}-s[0-9]+"  # what keys.stem() makes: the name of a run's folder
-RECORD = re.compile(rf"{STEM}\.json")  # and of its record
 
 
 class Row(BaseModel, frozen=True, extra="forbid"):
@@ -82,15 +80,10 @@ def suite_folders(results: Path) -> list[Path]:
         return [results]
     found = sorted(path.parent for path in results.glob("*/plan.json")) if results.is_dir() else []
     if not found:
-        lone = any(holds_records(folder) for folder in (results, *results.glob("*/")))
+        lone = any(records.files(folder) for folder in (results, *results.glob("*/")))
         hint = "; of the records there `ltbench run` of their suite makes one" if lone else ""
         raise LtbenchError(f"{results}: no results here (no plan.json in it or in a folder below{hint})")
     return found
-
-
-def holds_records(folder: Path) -> bool:
-    """Whether a folder has files that bear a record's name."""
-    return any(RECORD.fullmatch(path.name) for path in folder.glob("*.json"))
 
 
 def read_results(

@@ -27,7 +27,7 @@ from pydantic import (
 
 from .atomic import write_atomically
 from .errors import LtbenchError, UnreadableError
-from .keys import Identity, digest, has_digest, stem
+from .keys import Identity, digest, has_digest, is_stem, stem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -309,7 +309,7 @@ def read_folder(folder: Path, groups: tuple[int, int] | None = None) -> tuple[di
     """
     records, refused = {}, []
     with _without_collector():
-        for path in _record_files(folder):
+        for path in files(folder):
             try:
                 record = read(path)
                 records[record.key] = record.grouped(groups) if groups else record
@@ -318,5 +318,6 @@ def read_folder(folder: Path, groups: tuple[int, int] | None = None) -> tuple[di
     return records, refused
 
 
-def _record_files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.glob("*.json")) if path.name != "plan.json")
+def files(folder: Path) -> list[Path]:
+    """The files of a folder that bear a record's name; no other JSON is ours."""
+    return [path for path in sorted(folder.glob("*.json")) if is_stem(path.stem)]

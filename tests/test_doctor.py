@@ -361,11 +361,14 @@ def test_a_folder_of_runs_is_no_folder_of_results(good, capsys):
     assert calls.tree(good) == before
 
 
-def test_another_json_file_beside_records_is_let_be(good, capsys):
+def test_another_json_file_beside_records_is_let_be_by_all(good, capsys):
+    """table refused what doctor called none of ltbench's business."""
     (good / "results/toy/notes.json").write_text("[]")
     done = doctor(capsys, good, "--fix")
     assert done.code == 0 and "not ltbench's (1): let be" in done.out
     assert (good / "results/toy/notes.json").exists()
+    done = calls.ltbench(capsys, "table", good / "results")
+    assert done.code == 0 and "refused" not in done.err
 
 
 def test_weights_whose_manifest_is_gone_are_told(good, capsys):
