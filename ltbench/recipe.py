@@ -73,6 +73,8 @@ class Recipe:
             yield f"batch_size {self.batch_size} cannot be cut into accumulate {self.accumulate} equal parts"
         if self.min_lr > self.lr:
             yield f"min_lr {self.min_lr:g} is above lr {self.lr:g}"
+        if twice := [name for name in dict.fromkeys(self.augment) if self.augment.count(name) > 1]:
+            yield f"augment has {', '.join(twice)} more than once"
 
     MIN_SHARE: ClassVar[int] = 5  # a second stage of fewer epochs would not settle, however short the suite
 

@@ -176,6 +176,7 @@ def test_a_record_gives_the_recipe_back():
         ({"decay_norms": True, "eps": 1e-6}, ["optimizer sgd takes no eps, decay_norms"]),
         ({"batch_size": 100, "accumulate": 8}, ["batch_size 100 cannot be cut into accumulate 8 equal parts"]),
         ({"lr": 0.1, "min_lr": 0.2}, ["min_lr 0.2 is above lr 0.1"]),
+        ({"augment": ["crop", "flip", "crop"]}, ["augment has crop more than once"]),
         ({"min_lr": 0.2, "accumulate": 3, "eps": 1.0}, ["min_lr", "accumulate 3", "takes no eps"]),
     ],
 )  # fmt: skip
