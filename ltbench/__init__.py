@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .method import Method as Method
     from .method import Prediction as Prediction
     from .method import Problem as Problem
+    from .method import ProblemSpec as ProblemSpec
     from .method import Ref as Ref
     from .method import Stream as Stream
     from .method import TrainingData as TrainingData
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    **dict.fromkeys(("Batch", "Clock", "Method", "Prediction", "Problem", "Ref", "Stream", "TrainingData"), "method"),
+    **dict.fromkeys(("Batch", "Clock", "Method", "Prediction", "Problem", "ProblemSpec"), "method"),
+    **dict.fromkeys(("Ref", "Stream", "TrainingData"), "method"),
     **dict.fromkeys(("build", "by_class", "by_image", "by_rarity", "freeze", "gather"), "method"),
     **dict.fromkeys(("CosineHead", "HeadKind", "LinearHead", "make_heads"), "heads"),
     "Classifier": "classifier",

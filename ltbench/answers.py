@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .method import Ref, Stream
+from .method import Part, Ref, Stream
 from .recipe import Recipe
 
 WANTED = {
@@ -17,7 +17,7 @@ WANTED = {
 }
 
 
-def part_of(child: Ref, asked: Ref) -> str:
+def part_of(child: Ref, asked: Ref) -> Part:
     """The images that a run which child starts from is trained on: its own part goes down to all its parents.
 
     Raises ValueError where both leave images out: what the child holds out would be among its parent's images.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, get_args
 
 import accelerate.utils
 import torch
@@ -85,6 +85,9 @@ class ProblemSpec:
     backbone: str
 
 
+Part = Literal["all", "fit"]
+
+
 @dataclass(frozen=True)
 class Ref:
     """Another run on the same data and backbone.
@@ -96,8 +99,13 @@ class Ref:
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    part: str = "all"
+    part: Part = "all"
     wants: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where there is no such part."""
+        if self.part not in get_args(Part):
+            raise ValueError(f"the part of a Ref is 'all' or 'fit', got {self.part!r}")
 
 
 @dataclass(frozen=True)
@@ -247,6 +255,7 @@ def freeze(module: M, *, statistics: bool = True) -> M:
     module.requires_grad_(False)
     for part in module.modules():
         part.frozen = statistics  # type: ignore[assignment]  # a mark that Method.train() reads
+        part.training = part.training and not statistics  # begin() may run it before anybody calls that
     return module
 
 

@@ -110,14 +110,7 @@ def check_method(
 
     LtbenchError where it trains and draws from what are no streams.
     """
-    try:
-        built = method(cls, options, net, counts, image_size)
-    except (ValueError, LtbenchError):
-        raise
-    except Exception:  # somebody's own may compute with weights, which have no memory here: it is built indeed
-        plain = replace(net, weights="", origin="")
-        with _untouched():
-            built = cls(_problem(counts, image_size, lambda: backbones.build(plain, image_size)), **options)
+    built = _built(cls, options, net, counts, image_size)
     if not trains:
         return
     try:
@@ -126,6 +119,27 @@ def check_method(
         return
     if refusal := answers.refusal("streams", streams):
         raise LtbenchError(refusal)
+
+
+def shapes(
+    cls: type[Method], options: Mapping[str, Any], net: BackboneSpec, counts: Sequence[int], image_size: int
+) -> dict[str, torch.Size]:
+    """Of each weight and buffer of a method. Raises what its constructor raises."""
+    built = _built(cls, options, net, counts, image_size)
+    return {name: value.shape for name, value in built.state_dict().items()}
+
+
+def _built(
+    cls: type[Method], options: Mapping[str, Any], net: BackboneSpec, counts: Sequence[int], image_size: int
+) -> Method:
+    try:
+        return method(cls, options, net, counts, image_size)
+    except (ValueError, LtbenchError):
+        raise
+    except Exception:  # somebody's own may compute with weights, which have no memory here: it is built indeed
+        plain = replace(net, weights="", origin="")
+        with _untouched():
+            return cls(_problem(counts, image_size, lambda: backbones.build(plain, image_size)), **options)
 
 
 def macs(built: Method, image_size: int) -> float:

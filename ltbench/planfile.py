@@ -15,7 +15,6 @@ from .errors import LtbenchError, UnreadableError
 from .record import SCHEMA, Record
 
 
-
 class Row(BaseModel, frozen=True, extra="forbid"):
     """A row that a suite asks for: one method on one data set and backbone, over seeds."""
 

@@ -50,7 +50,7 @@ class Data(_Part):
     name: str  # cifar100_lt(imbalance=100)
     counts: tuple[int, ...]  # [C] training images per class
     groups: tuple[int, int]  # many > groups[0] >= medium >= groups[1] > few
-    fingerprints: dict[str, str]  # sha256 of rows, training pixels, test pixels
+    fingerprints: dict[str, str]  # sha256 of rows, training pixels, test pixels; in files: of lists
 
 
 class Parent(_Part):

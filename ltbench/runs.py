@@ -20,6 +20,7 @@ from accelerate.utils import gather_object
 
 from . import checkpoints, leases, machine, outcome, registry, world
 from . import record as records
+from .data.dataset import Dataset
 from .data.seeds import seed_of
 from .data.streams import Data
 from .errors import LtbenchError, told
@@ -43,6 +44,11 @@ TOGETHER = 8  # steps after which processes that train together ask each other w
 def parents_of(spec: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
     """role -> the run that fills it."""
     return {role: runs[parent.key] for role, parent in spec.parents.items()}
+
+
+def _part(dataset: Dataset, spec: RunSpec) -> Data:
+    """The training images that a run sees."""
+    return dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
 
 
 def execute(
@@ -155,10 +161,10 @@ class _Run:
         if accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         dataset = on_device(spec, self.settings.data, str(accelerator.device), self.settings.workers)
-        train = dataset.train if spec.ref.part == "all" else dataset.train.split()[0]
+        train = _part(dataset, spec)
         torch.manual_seed(seed_of(spec.ref.seed, "init"))
         method = construct(spec, train, accelerator)
-        method.parents = {role: self._parent(role, train, accelerator) for role in self.parents}
+        method.parents = {role: self._parent(role, dataset, accelerator) for role in self.parents}
         method.begin(method.parents, train)
         if spec.recipe.epochs:
             rehearse(method, dataset.test, accelerator)
@@ -290,13 +296,13 @@ class _Run:
         text = f"epoch {epoch}/{epochs}  lr {row['lr']:.3g}  {terms}  {rate:.0f} images/s"
         self.tell("epoch", text, epoch=epoch, rate=rate, terms=row["terms"])
 
-    def _parent(self, role: str, train: Data, accelerator: Accelerator) -> Method:
+    def _parent(self, role: str, dataset: Dataset, accelerator: Accelerator) -> Method:
         """A finished run, live: in eval mode, without gradients."""
         spec = self.parents[role]
         weights = self._weights(spec)
         if weights is None:
             raise LtbenchError(f"{role}: the weights of {spec.label} are not in {self.settings.folder(spec)}")
-        method = construct(spec, train, accelerator)
+        method = construct(spec, _part(dataset, spec), accelerator)
         method.load_state_dict(weights)
         return method.requires_grad_(False).eval()
 

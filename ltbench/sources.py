@@ -8,6 +8,10 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .method import Method
 
 PLUGIN = "ltbench_plugin_"  # how the module of a plugin's file is called, its name and a hash behind it
 
@@ -18,7 +22,7 @@ def origin(cls: type) -> str:
     return f"{module}.{cls.__qualname__}"
 
 
-def bases(cls: type) -> list[type]:
+def bases(cls: type) -> list[type[Method]]:
     """A method's class and the methods it derives from."""
     from .method import Method
 
@@ -42,8 +46,17 @@ def source_hash(cls: type) -> str:
 
 
 def plugin_hash(cls: type) -> str:
-    """What stands in a run's key for a method's source: nothing for ours, which have versions; else its hash."""
-    return "" if _is_ours(cls.__module__) else source_hash(cls)
+    """What stands in a run's key for a method's source: nothing for ours, which have versions.
+
+    Else the hash of its own files, and of the versions of those of ours that it derives from: so that a comment in one
+    of ltbench's files, or another ltbench, leaves the records of a plugin what they are.
+    """
+    ours = [base for base in bases(cls) if _is_ours(base.__module__)]
+    if cls in ours:
+        return ""
+    files = [path for path in source_files(cls) if path not in {Path(inspect.getfile(base)) for base in ours}]
+    versions = [f"{origin(base)} {base.version}".encode() for base in ours]
+    return hashlib.sha256(b"\0".join([*(path.read_bytes() for path in files), *versions])).hexdigest()
 
 
 def helpers_of(module: str, path: Path) -> dict[Path, str]:

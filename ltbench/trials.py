@@ -71,7 +71,9 @@ class Trials:
             if key not in self.trained:
                 method = other.fresh(asked.seed)
                 other.fit(method, other.ask("recipe", recipe, other.ref.options), asked.seed)
-                self.trained[key] = method.requires_grad_(False).eval()
+                live = other.build()  # as a run has its parents: from their weights alone
+                live.load_state_dict(method.state_dict())
+                self.trained[key] = live.requires_grad_(False).eval()
             parents[role] = self.trained[key]
         return parents
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,7 @@ class Visitor:
         overrides = {key: getattr(base, key) for key in own}
         recipe = self._valid(ref.method, asdict(recipe) | recipe.begun(overrides) | overrides)
         size = self._size(recipe)
+        self._takes(parents.values(), size)
         recipe = self._plain(recipe)
         identity = Identity(
             method=ref.method, version=cls.version, plugin=sources.plugin_hash(cls),
@@ -205,6 +206,18 @@ class Visitor:
             said = f"{type(error).__name__}: {error}{registry.place(error)}"
             raise LtbenchError(f"{self.where}: {label} on {self.net.label} cannot be built: {said}") from error
         self.fitting.add(what)
+
+    def _takes(self, parents: Iterable[Parent], size: int) -> None:
+        """Raises LtbenchError where the weights of what a run starts from have other shapes at its image size."""
+        for run in (self.plan.runs[parent.key] for parent in parents):
+            if run.size != size and self._shapes(run, run.size) != self._shapes(run, size):
+                raise LtbenchError(
+                    f"{self.where}.recipe.image_size: it starts from {run.label}, whose weights are for images of "
+                    f"{run.size} pixels, and {self.net.label} has others at {size}"
+                )
+
+    def _shapes(self, run: RunSpec, size: int) -> dict[str, Any]:
+        return outline.shapes(registry.get(run.ref.method), run.ref.options, self.net, run.counts, size)
 
     def _valid(self, method: str, recipe: Mapping[str, Any]) -> Recipe:
         """A recipe that a method and its entry have changed, checked. Raises LtbenchError naming what it may not be."""

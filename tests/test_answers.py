@@ -60,6 +60,10 @@ def plan(capsys, tmp_path, data, hook=NEEDS, options=", strength: float = 1.0", 
         ),
         (f"{NEEDS}\n\n    def streams(self): return ('by_image',)", "own on resnet8: streams() must return a tuple of"),
         ("offers(cls, options): pass", "own.offers() must return a tuple of attribute names, got None"),
+        (
+            'needs(cls, options): return {"a": Ref("ce", part="fitt")}',
+            "own: the part of a Ref is 'all' or 'fit', got 'fitt'",
+        ),
         ('needs(cls, options): return {"a": Ref("cee")}', "own.needs() names cee: unknown method 'cee'; did you mean"),
     ],
 )

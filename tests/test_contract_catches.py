@@ -261,10 +261,23 @@ def test_a_parent_that_is_to_leave_images_out_does():
     broken("halved", needs=classmethod(needs), begin=begin).fresh()
     assert seen["parent"] == seen["fit"] < 53
     needs_it = classmethod(lambda cls, options: {"base": Ref("crt", part="fit")})
-    (parent,) = broken("thirded", needs=needs_it).parents.values()
-    assert parent.counts.sum() == seen["fit"], "and so do those that it starts from"
-    (ce,) = parent.parents.values()
-    assert ce.counts.sum() == seen["fit"]
+    crt_and_ce = broken("thirded", needs=needs_it).trained.values()
+    assert [parent.counts.sum() for parent in crt_and_ce] == [seen["fit"]] * 2, "and so do those that it starts from"
+
+
+def test_what_a_parent_has_outside_buffers_is_not_there_for_its_child():
+    """In a run it is read back from its weights; here the very object was handed on."""
+
+    def learn(self, parents, data):
+        self.learnt = data.counts.log()
+
+    def begin(self, parents, data):
+        self.register_buffer("shift", parents["base"].learnt)
+
+    broken("forgetful", begin=learn)
+    child = broken("child", needs=classmethod(lambda cls, options: {"base": Ref("broken_forgetful")}), begin=begin)
+    with pytest.raises(AttributeError, match="has no attribute 'learnt'"):
+        child.fresh()
 
 
 def test_images_left_out_of_what_leaves_images_out_are_refused():

@@ -107,6 +107,20 @@ def test_an_image_size_changes_key_and_block_unless_it_is_the_own_one_and_a_root
     assert planned(home, "data.root=animals") == plain
 
 
+@pytest.mark.parametrize(("backbone", "fits"), [("resnet8", True), ("timm/vit_tiny_patch16_224", False)])
+def test_a_second_stage_at_another_image_size_takes_only_weights_that_fit_it(home, backbone, fits):
+    """The plan was content, and the run failed after its parent had been trained."""
+    path = suite_of(home)
+    path.write_text(path.read_text().replace("[ce]", "[ce, {crt: {}, recipe: {image_size: 64}}]"))
+    suite = tiny.suite.read(str(path), ["recipe.image_size=32", f"backbone={backbone}"])
+    if fits:
+        assert [run.size for run in tiny.plan.make(suite, home).runs.values()] == [32, 64]
+        return
+    said = r"methods\[1\].recipe.image_size: it starts from ce, whose weights are for images of 32 pixels"
+    with pytest.raises(LtbenchError, match=said):
+        tiny.plan.make(suite, home)
+
+
 def test_fewer_classes_and_a_profile(home):
     assert opened(home, classes=2).counts == (9, 5)
     data = opened(home, imbalance=3.0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,44 @@ def test_one_version() -> None:
 def test_every_public_name_is_there() -> None:
     for name in ltbench.__all__:
         assert getattr(ltbench, name) is not None
+
+
+# What is imported
+
+
+class Imports(ast.NodeVisitor):
+    """The packages that a file imports when it runs, but Python's own and ltbench."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def visit_If(self, node: ast.If) -> None:
+        if ast.unparse(node.test) != "TYPE_CHECKING":
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found |= {alias.name.partition(".")[0] for alias in node.names}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.found |= {(node.module or "").partition(".")[0]} if not node.level else set()
+
+
+def plain(name: str) -> str:
+    """A distribution's name as pip compares it."""
+    return name.lower().replace("_", "-")
+
+
+def test_what_is_imported_is_declared() -> None:
+    """The environment of the tests has more than the dependencies, and so may what they bring with them."""
+    imports = Imports()
+    for folder in ("ltbench", "methods", "suites"):
+        for path in (ROOT / folder).rglob("*.py"):
+            imports.visit(ast.parse(path.read_text(encoding="utf-8")))
+    homes = packages_distributions()
+    declared = {re.split(r"[<>=]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
+    foreign = imports.found - set(sys.stdlib_module_names) - {"ltbench"}
+    assert len(foreign) > 10
+    assert not {name for name in foreign if not {plain(home) for home in homes[name]} & declared}
 
 
 # What answers without torch

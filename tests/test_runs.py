@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import wraps
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -12,6 +13,7 @@ from ltbench.methods.ce import CE
 
 from ltbench import (
     Prediction,
+    Ref,
     checkpoints,
     contract,
     decompose,
@@ -449,6 +451,29 @@ def test_a_parent_is_finished_in_eval_mode_and_without_gradients(tmp_path, glyph
     (parent,) = seen
     assert not any(part.training for part in parent.modules())
     assert not any(p.requires_grad for p in parent.parameters())
+
+
+def test_a_parent_without_the_images_held_out_is_built_as_it_was_trained(tmp_path, glyph_cache, monkeypatch):
+    """Its plain attributes were those of all images, where the state dict did not put them right."""
+    cls, seen = registry.get("tau_norm"), []
+    monkeypatch.setattr(cls, "needs", classmethod(lambda cls, options: {"base": Ref("ce", part="fit")}))
+    build, begin = registry.get("ce").__init__, cls.begin
+
+    @wraps(build)  # a plan reads the options off it
+    def remember(self, problem, **options):
+        build(self, problem, **options)
+        self.plain = problem.counts
+
+    def noted(self, parents, data):
+        seen.append((parents["base"].plain, data.split()[0].counts))
+        begin(self, parents, data)
+
+    monkeypatch.setattr(registry.get("ce"), "__init__", remember)
+    monkeypatch.setattr(cls, "begin", noted)
+    planned, where = tiny.make(tmp_path, glyph_cache, "tau_norm", *SMALL), tiny.settings(tmp_path, glyph_cache)
+    tiny.carry_out(planned, where)
+    ((plain, fit),) = seen
+    assert torch.equal(plain, fit)
 
 
 def test_a_record_tells_of_the_heads_and_counts_frozen_parameters_too(tmp_path, glyph_cache):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
+
 import pytest
 
 from ltbench import registry, sources
@@ -40,6 +43,17 @@ def test_a_plugins_file_is_hashed(tmp_path):
     before = sources.plugin_hash(mine)
     assert len(before) == 64 and tmp_path / "own.py" in sources.source_files(mine)
     (tmp_path / "own.py").write_text("# changed")
+    assert sources.plugin_hash(mine) != before
+
+
+def test_of_ours_that_a_plugin_derives_from_the_version_counts_and_not_the_text(tmp_path, monkeypatch):
+    """Another ltbench, or a comment in one of its files, had all runs of a plugin done again."""
+    mine = load(tmp_path / "own.py", "mine")
+    before = sources.plugin_hash(mine)
+    ce = Path(inspect.getfile(registry.get("ce")))
+    monkeypatch.setattr(Path, "read_bytes", lambda path, read=Path.read_bytes: read(path) + b"#" * (path == ce))
+    assert sources.plugin_hash(mine) == before
+    monkeypatch.setattr(registry.get("ce"), "version", 2)
     assert sources.plugin_hash(mine) != before
 
 
