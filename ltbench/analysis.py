@@ -134,7 +134,7 @@ def analyze(results: Path, runs: Path, baseline: str | None = None, groups: tupl
         labels |= dict.fromkeys(row.label for row in plan.rows)
         over = baseline or plan.baseline
         found += [_Block(plan, over, rows, there, runs).result() for rows in blocks.values()]
-    if baseline and baseline not in labels:
+    if baseline is not None and baseline not in labels:
         raise LtbenchError(f"--baseline: {unknown('row', baseline, labels)}")
     return Analysis(found, refused)
 

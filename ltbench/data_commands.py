@@ -24,7 +24,9 @@ SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite fil
 DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the suite; KEY+=VALUE adds to a list."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a value of the suite; KEY+=VALUE adds to a list (repeatable)."
+    ),
 ]
 
 
@@ -126,7 +128,8 @@ def _pack(name: str, specs: Sequence[DataSpec], recipe: Recipe, folder: Path, pa
     else:
         source = dataset.source_of(name, folder)
         rows = dataset.rows_of(specs, source)
-    with Progress(console=console(stderr=True), transient=True) as progress:
+    err = console(stderr=True)
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(f"packing {name}", total=1.0)
         try:
             pack_.write(source, rows, path, partial(progress.update, task))

@@ -20,6 +20,14 @@ class UnreadableError(LtbenchError):
     """The system does not let a file be read, which may be as good as ever."""
 
 
+class KeyFaultError(LtbenchError):
+    """A value that a suite's data cannot have, as shows once they are there. key: of `data:`; said: what is wrong."""
+
+    def __init__(self, key: str, said: str) -> None:
+        super().__init__(f"data.{key}: {said}")
+        self.key, self.said = key, said
+
+
 def told(error: BaseException) -> str:
     """An error in one line: the file and what the system said of it, or its own text."""
     if isinstance(error, OSError) and error.strerror:

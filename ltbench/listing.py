@@ -114,7 +114,7 @@ def _spelled_out(suite: Suite) -> str:
     whole = {
         "data": [_data_keys(spec) for spec in suite.data], "backbone": [net.plain for net in suite.backbones],
         "seeds": None if any(spec.draws for spec in suite.data) else suite.seeds,
-        "recipe": _given(asdict(suite.recipe)), "baseline": suite.baseline,
+        "recipe": asdict(suite.recipe), "baseline": suite.baseline,
         "methods": suite.document.value["methods"],  # in which none may stand for no options
     }  # fmt: skip
     return yaml.safe_dump(_lists(_given(whole)), sort_keys=False, default_flow_style=None, width=120)
@@ -141,12 +141,11 @@ def _lists(value: Any) -> Any:
 
 def datasets_of(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """The datasets of a suite, as plain data."""
-    from .data.dataset import open_dataset
-    from .plan import suite_look
-
     if suite.faults:
         raise LtbenchError("\n".join(suite.faults))
-    opened = [open_dataset(part, folder) for spec in suite.data for part in spec.each()]
+    from .plan import datasets, suite_look
+
+    opened = [data for index in range(len(suite.data)) for data in datasets(suite, index, folder)]
     return [_data_item(data, suite_look(suite, data.spec, data.train.size)) for data in opened]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from . import backbones, labels, outline, registry
 from .backbones import BackboneSpec
-from .data.dataset import open_dataset
+from .data.dataset import Dataset, open_dataset
 from .data.spec import DataSpec
 from .data.transforms import Look, look_of
-from .errors import LtbenchError, unknown
+from .errors import KeyFaultError, LtbenchError, unknown
 from .method import Ref
 from .planfile import PlanFile, Row
 from .recipe import Recipe
@@ -54,6 +54,14 @@ class Plan:
         except LtbenchError:
             return None
 
+    def chosen_rows(self, only: Sequence[str]) -> list[Row]:
+        """The rows that --only names; all where it names none. Raises LtbenchError for a label that is no row."""
+        try:
+            wanted = {_named(text, [row.label for row in self.rows]) for text in only}
+        except LtbenchError as error:
+            raise LtbenchError(f"--only: {error}") from None
+        return [row for row in self.rows if not wanted or row.label in wanted]
+
     def asked(self, only: Sequence[str], seeds: Sequence[int]) -> set[str]:
         """The keys of some rows and seeds; of all where none is named.
 
@@ -67,12 +75,9 @@ class Plan:
             raise LtbenchError(
                 f"--seeds: {strange[0]} is no seed of this suite ({', '.join(map(str, there))}); {change} changes them"
             )
-        try:
-            wanted = {_named(text, [row.label for row in self.rows]) for text in only}
-        except LtbenchError as error:
-            raise LtbenchError(f"--only: {error}") from None
-        rows = [row for row in self.rows if not wanted or row.label in wanted]
-        return {key for row in rows for seed, key in row.keys.items() if not seeds or int(seed) in seeds}
+        return {
+            key for row in self.chosen_rows(only) for seed, key in row.keys.items() if not seeds or int(seed) in seeds
+        }
 
     def chosen(self, asked: Set[str]) -> dict[str, RunSpec]:
         """The runs of these keys and those that they need, parents first."""
@@ -93,7 +98,7 @@ def make(suite: Suite, folder: Path) -> Plan:
     faults: list[str] = []
     for (d, data), (i, net) in product(enumerate(suite.data), enumerate(nets)):
         try:
-            sets = _samples(data, folder, suite.where_listed("data", d))
+            sets = [Sample.of(opened) for opened in datasets(suite, d, folder)]
             look = suite_look(suite, data, sets[0].size)
             _check_backbone(suite.where_listed("backbone", i), net, look.size if look else sets[0].size)
         except LtbenchError as error:
@@ -114,12 +119,15 @@ def make(suite: Suite, folder: Path) -> Plan:
     return plan
 
 
-def _samples(data: DataSpec, folder: Path, where: str) -> list[Sample]:
-    """The training sets of a data spec. Raises LtbenchError that names where it stands in the suite."""
-    try:
-        return [Sample.of(open_dataset(part, folder)) for part in data.each()]
-    except LtbenchError as error:
-        raise LtbenchError(f"{where}: {error}") from None
+def datasets(suite: Suite, index: int, folder: Path) -> Iterator[Dataset]:
+    """The training sets of an item of `data:`. Raises LtbenchError that names where the fault stands in the suite."""
+    for part in suite.data[index].each():
+        try:
+            yield open_dataset(part, folder)
+        except KeyFaultError as fault:
+            raise LtbenchError(f"{suite.where_listed('data', index, fault.key)}: {fault.said}") from None
+        except LtbenchError as error:
+            raise LtbenchError(f"{suite.where_listed('data', index)}: {error}") from None
 
 
 def _resolved(suite: Suite) -> tuple[list[BackboneSpec], list[tuple[MethodEntry, Ref, Recipe]]]:

@@ -57,6 +57,15 @@ def plan_items(
     ]  # fmt: skip
 
 
+def skipped_item(row: Row) -> dict[str, Any]:
+    """A row whose method gives a reason not to run, as plain data beside those of plan_items(); it has no runs."""
+    return {
+        "run": None, "label": row.label, "seed": None, "data": row.data, "backbone": row.backbone, "block": "",
+        "epochs": None, "why": ["asked"], "status": "skipped", "parents": {}, "train_macs": None, "seconds": None,
+        "reason": row.skip,
+    }  # fmt: skip
+
+
 def _why(chosen: Mapping[str, RunSpec], asked: Set[str]) -> dict[str, list[str]]:
     """key -> why the run is there: "asked", and "stage1 of crt" for each that starts from it."""
     found = {key: dict.fromkeys(["asked"] if key in asked else []) for key in chosen}
@@ -79,6 +88,9 @@ def _state(spec: RunSpec, why: str | None, settings: Settings) -> tuple[str, str
     if steps := checkpoints.steps(folder):
         failed = f"; {record.status}: {record.reason}" if record and record.reason else ""
         return "partial", f"stopped at step {steps[0]}{failed}"
+    if record and record.status == "complete":  # but for its weights
+        made = f"{record.volatile.device}, torch {record.volatile.versions.get('torch', 'unknown')}"
+        return why, f"made on {made}: only the like of it makes its numbers again, else copy {folder} from there"
     return (record.status, record.reason) if record and record.status not in FINAL else (why, "")
 
 
@@ -151,7 +163,7 @@ def show_plan(
         cells = [name, str(item["seed"]), str(item["epochs"]), reasons, item["status"], time]
         table.add_row(*cells[: len(table.columns)])
     console.print(table)
-    line = f"{len(found)} runs, {len(left)} to do"
+    line = f"{len(found)} run{'s' * (len(found) != 1)}, {len(left)} to do"
     work = sum(item["train_macs"] or 0 for item in left)
     if work:
         amount = f"{work / 1e15:.1f} P" if work >= 1e15 else f"{work / 1e12:.1f} T"

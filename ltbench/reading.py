@@ -25,7 +25,7 @@ GroupsOption = Annotated[
 ]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", metavar="LABEL", help="Only this row (repeatable).")]
 PluginOption = Annotated[
-    list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own.")
+    list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="Methods of one's own (repeatable).")
 ]
 
 
@@ -63,8 +63,9 @@ def table(
     if columns is not None and format in ("json", "csv"):
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
     options = tables.Options(
-        baseline and _row(baseline, results), sort, () if columns is None else tuple(columns.split(",")),
-        _groups(groups), metric, test_list, _taus(adjust), runs, _rows(only, results),
+        None if baseline is None else _row(baseline, results), sort,
+        () if columns is None else tuple(columns.split(",")), _groups(groups), metric, test_list, _taus(adjust), runs,
+        _rows(only, results),
     )  # fmt: skip
     board = tables.load(results, options)
     gc.freeze()  # all that was read lives to the end: the collector need not walk through it, not even then
@@ -168,7 +169,7 @@ def analyze(
     from . import analysis, analysis_writers
 
     one_of("--format", format, analysis_writers.FORMATS)
-    found = analysis.analyze(results, runs, baseline and _row(baseline, results), _groups(groups))
+    found = analysis.analyze(results, runs, None if baseline is None else _row(baseline, results), _groups(groups))
     if out:
         for path in analysis_writers.write(found, out):
             print(path, file=sys.stderr)
@@ -187,7 +188,8 @@ def _row(text: str, results: Path) -> str:
     from . import planfile
 
     there = planfile.row_labels(results)
-    if text in there:
+    methods = {label.partition("(")[0].partition(" ")[0] for label in there}
+    if text in there or (text.isidentifier() and text not in methods):
         return text
     from .labels import among  # it looks methods up, which takes torch
 
@@ -228,6 +230,8 @@ def _groups(text: str | None) -> tuple[int, int] | None:
         many, few = (int(part) for part in text.split(","))
     except ValueError:
         raise LtbenchError(f"--groups {text}: write two numbers, as in 100,20") from None
+    if few < 0:
+        raise LtbenchError(f"--groups {text}: no class has fewer than 0 images")
     if many + 1 < few:
         raise LtbenchError(f"--groups {text}: many > {many} and few < {few} overlap: lower the second")
     return many, few

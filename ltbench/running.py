@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,10 +21,11 @@ from .reading import FormatOption, OnlyOption, PluginOption, RunsOption, console
 
 if TYPE_CHECKING:
     from .plan import Plan
-    from .planfile import PlanFile
+    from .planfile import PlanFile, Row
     from .runspec import RunSpec
     from .state import Settings
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", metavar="fp32|bf16", help="As --set recipe.precision=...")
 ]
@@ -43,7 +44,7 @@ def run(
             min=1, help="Runs at once; default: cores (CPU) or GPUs. On one GPU several gain only under NVIDIA's MPS."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="|".join(DEVICES), help="Where to train.")] = "auto",
     precision: PrecisionOption = None,
     checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: every step.")] = 60.0,
     workers: Annotated[
@@ -58,8 +59,10 @@ def run(
     ] = False,
 ) -> None:
     """Carry out what a suite asks for and is not done yet; the same command continues after a kill."""
+    wanted = _seed_list(seeds)
+    one_of("--device", device, DEVICES)
     plan, folder = _plan(suite, sets, precision, plugin, data)
-    asked = plan.asked(only or [], _seed_list(seeds))
+    asked = plan.asked(only or [], wanted)
     chosen = plan.chosen(asked)
     from . import jobs as pool
     from . import state
@@ -67,7 +70,7 @@ def run(
 
     settings = state.Settings(results.resolve(), runs.resolve(), folder, _device(device), checkpoint, workers)
     if dry_run:
-        _print_plan(plan, chosen, asked, settings, "text")
+        _print_plan(plan, plan.chosen_rows(only or []), chosen, asked, settings, "text")
         return
     why = state.outstanding(chosen, settings)
     main_process = world.is_first()
@@ -117,12 +120,14 @@ def plan_command(
     format: FormatOption = "text",
 ) -> None:
     """The runs of a suite, why each is there, whether it is done, and its estimated cost."""
+    wanted = _seed_list(seeds)
+    one_of("--format", format, ("text", "json"))
     plan, folder = _plan(suite, sets, precision, plugin, data)
     from . import state
 
-    asked = plan.asked(only or [], _seed_list(seeds))
+    asked = plan.asked(only or [], wanted)
     settings = state.Settings(results.resolve(), runs.resolve(), folder)
-    _print_plan(plan, plan.chosen(asked), asked, settings, format)
+    _print_plan(plan, plan.chosen_rows(only or []), plan.chosen(asked), asked, settings, format)
 
 
 # What they share
@@ -133,6 +138,8 @@ def _plan(
 ) -> tuple[Plan, Path]:
     from .suite import read
 
+    if precision is not None:
+        one_of("--precision", precision, ("fp32", "bf16"))
     changed = [*(sets or []), *([f"recipe.precision={precision}"] if precision else [])]
     parsed = read(suite, changed)  # before torch: YAML and top-level errors answer at once
     load_plugins(plugins)
@@ -153,7 +160,6 @@ def _seed_list(text: str | None) -> list[int]:
 def _device(asked: str) -> str:
     import torch
 
-    one_of("--device", asked, ("auto", "cpu", "cuda", "mps"))
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
@@ -236,19 +242,24 @@ def _writing(folder: Path) -> Iterator[None]:
 def _show_table(folder: Path) -> None:
     from . import tables, writers
 
-    writers.show(tables.load(folder), console())
+    board = tables.load(folder)
+    writers.show(board, console())
+    for refusal in board.refused:
+        print(f"refused: {refusal}", file=sys.stderr)
 
 
-def _print_plan(plan: Plan, chosen: Mapping[str, RunSpec], asked: Set[str], settings: Settings, format: str) -> None:
+def _print_plan(
+    plan: Plan, rows: Sequence[Row], chosen: Mapping[str, RunSpec], asked: Set[str], settings: Settings, format: str
+) -> None:
     from . import plan_listing, state
 
-    one_of("--format", format, ("text", "json"))
     why = state.outstanding(chosen, settings)
     items = plan_listing.plan_items(chosen, asked, why, _former(plan, why, settings), settings)
+    skipped = [row for row in rows if row.skip]
     if format == "json":
-        print(json.dumps(items, indent=1, ensure_ascii=False))
+        print(json.dumps([*items, *map(plan_listing.skipped_item, skipped)], indent=1, ensure_ascii=False))
         return
-    plan_listing.show_plan(items, [row for row in plan.rows if row.skip], plan.overlaps, console())
+    plan_listing.show_plan(items, skipped, plan.overlaps, console())
     own = plan.suite.recipe.remark()
     whose = {own: [f"recipe {plan.suite.recipe.name}".rstrip()]}
     for run in chosen.values():

@@ -63,9 +63,10 @@ class Suite:
         """file:line: key path."""
         return self.document.where(path)
 
-    def where_listed(self, key: str, index: int) -> str:
-        """where() of an item of `data:` or `backbone:`, which may be one thing or a list of them."""
-        return self.where(key, index) if isinstance(self.document.value[key], tuple) else self.where(key)
+    def where_listed(self, key: str, index: int, *below: str) -> str:
+        """where() of an item of `data:` or `backbone:`, which may be one thing or a list of them, or of a key in it."""
+        listed = isinstance(self.document.value[key], tuple)
+        return self.where(key, index, *below) if listed else self.where(key, *below)
 
 
 def shipped() -> dict[str, Path]:
@@ -77,11 +78,11 @@ def shipped() -> dict[str, Path]:
 def locate(given: str) -> Path:
     """The file of a path or of a shipped suite's name; a path wins. Raises LtbenchError where there is neither."""
     path = Path(given)
-    if path.is_file() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if path.is_file() or (path.exists() and given not in shipped()):  # a pipe is no file, nor is a folder
         return path
     if given in shipped():
         return shipped()[given]
-    hint = near(given, shipped())
+    hint = near(path.stem, shipped())
     raise LtbenchError(
         f"{given}: no such file, and no suite of that name{f'; {hint}' if hint else ''} "
         f"(there are {', '.join(shipped())})"
@@ -277,14 +278,16 @@ def _seeds(document: strict_yaml.Document, value: Any, faults: list[str]) -> tup
     good = isinstance(value, tuple) and value and all(type(s) is int and 0 <= s < 1000 for s in value)
     if not good or len(set(value)) < len(value):
         # 1000 and above are the offsets of an ensemble's members
-        faults.append(f"{document.where(('seeds',))}: must be a list of different numbers from 0 to 999, got {value!r}")
+        faults.append(
+            f"{document.where(('seeds',))}: must be a list of different numbers from 0 to 999, got {spelled(value)}"
+        )
         return (0,)
     return value
 
 
 def _entries(document: strict_yaml.Document, value: Any, faults: list[str]) -> tuple[MethodEntry, ...]:
     if not isinstance(value, tuple) or not value:
-        faults.append(f"{document.where(('methods',))}: must be a list of at least one method, got {value!r}")
+        faults.append(f"{document.where(('methods',))}: must be a list of at least one method, got {spelled(value)}")
         return ()
     entries = []
     for i, item in enumerate(value):

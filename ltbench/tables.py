@@ -65,7 +65,7 @@ def load(results: Path, options: Options = Options()) -> Leaderboard:
     for suite in suites(results, options):
         rows += suite.rows()
         refused += suite.refused
-    if options.baseline and options.baseline not in (there := planfile.row_labels(results)):
+    if options.baseline is not None and options.baseline not in (there := planfile.row_labels(results)):
         raise LtbenchError(f"--baseline: {unknown('row', options.baseline, there)}")
     return Leaderboard(_sorted(rows, options.sort), refused)
 

@@ -1,5 +1,8 @@
 """What a method of one's own answers to a plan, and how its options are annotated: each mistake is one message."""
 
+import json
+import re
+
 import calls
 import pytest
 
@@ -38,11 +41,11 @@ class Own(Method):
 NEEDS = "needs(cls, options): return {}"
 
 
-def plan(capsys, tmp_path, data, hook=NEEDS, options=", strength: float = 1.0", kind="", methods="[ce, own]"):
+def plan(capsys, tmp_path, data, hook=NEEDS, options=", strength: float = 1.0", kind="", methods="[ce, own]", more=()):
     (tmp_path / "own.py").write_text(CLASS.format(hook=hook, options=options, kind=kind))
     (tmp_path / "s.yaml").write_text(HEAD.replace("[ce, own]", methods))
     words = "--data", data, "--plugin", tmp_path / "own.py", "--results", tmp_path / "r", "--runs", tmp_path / "runs"
-    return calls.ltbench(capsys, "plan", tmp_path / "s.yaml", *words)
+    return calls.ltbench(capsys, "plan", tmp_path / "s.yaml", *words, *more)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,14 @@ def test_a_row_whose_parent_will_not_run_here_is_skipped_with_its_reason(capsys,
         and "skipped: ncm(base=own) on" in done.out
         and "own: not on letters" in " ".join(done.out.split())
     )
-    assert "1 runs, 1 to do" in done.out, "own is not trained as somebody's parent"
+    assert "1 run, 1 to do" in done.out, "own is not trained as somebody's parent"
+    methods, as_json = "[ce, ncm: {base: own}]", ("--format", "json")
+    ce, skipped = json.loads(plan(capsys, tmp_path, glyph_cache, hook, methods=methods, more=as_json).out)
+    assert ce.keys() == skipped.keys()
+    assert (skipped["run"], skipped["status"], skipped["label"]) == (None, "skipped", "ncm(base=own)")
+    assert skipped["reason"].endswith("own: not on letters")
+    chosen = plan(capsys, tmp_path, glyph_cache, hook, methods=methods, more=("--only", "ce"))
+    assert chosen.code == 0 and "skipped" not in chosen.out
 
 
 def test_check_asks_what_a_plan_asks(capsys, tmp_path, own_registry):
@@ -206,7 +216,10 @@ def test_faults_of_the_data_are_named_with_their_place_and_hide_no_others(capsys
     )
     done = calls.ltbench(capsys, "plan", tmp_path / "s.yaml", "--data", glyph_cache)
     assert done.code == 2
-    assert "s.yaml:1: data[0]: data.head is 30000" in done.err and "s.yaml:1: data[1]: data.classes is 99" in done.err
+    assert re.search(r"s\.yaml:1: data\[0\]\.head: glyphs_lt has \d+ images a class, got 30000\n", done.err)
+    assert "s.yaml:1: data[1].classes: glyphs_lt(imbalance=10, classes=99) has 62, got 99" in done.err
+    shown = calls.ltbench(capsys, "data", "show", tmp_path / "s.yaml", "--data", glyph_cache)
+    assert shown.code == 2 and "s.yaml:1: data[0].head: glyphs_lt has" in shown.err
 
 
 def test_needs_that_never_end_are_one_message(capsys, tmp_path, glyph_cache, own_registry):

@@ -6,6 +6,7 @@ test_tutorial.py and test_packaging.py.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -18,7 +19,7 @@ import tiny
 import torch
 import warm
 
-from ltbench import planfile, record, suite
+from ltbench import Recipe, planfile, record, suite
 
 FAULTY = '''\
 """Methods that go wrong, each in a way of its own."""
@@ -331,7 +332,8 @@ def test_results_that_cannot_be_written(server, tmp_path, glyph_cache):
     ("words", "message"),
     [
         (["--seeds", "0,x"], "--seeds 0,x: write numbers with commas, as in 0,1,2"),
-        (["--precision", "fp16"], "recipe.precision: must be 'fp32' or 'bf16', got 'fp16'"),
+        (["--precision", "fp16"], "--precision: unknown choice 'fp16'; did you mean 'bf16'? (allowed: fp32, bf16)"),
+        (["--precision", ""], "--precision: unknown choice ''"),
     ],
 )
 def test_a_mistake_in_an_option_of_run(server, tmp_path, glyph_cache, words, message):
@@ -417,6 +419,7 @@ def test_a_method_is_shown_with_its_options(server, tmp_path):
 def test_a_suite_is_shown_with_its_defaults_and_can_be_read_again(server, tmp_path):
     done = server.run("show", "quick", cwd=tmp_path, COLUMNS="200")
     assert done.returncode == 0 and "momentum: 0.9" in done.stdout and "nesterov: true" in done.stdout
+    assert all(f"{field.name}:" in done.stdout for field in dataclasses.fields(Recipe)), "those without a value, too"
     (tmp_path / "again.yaml").write_text(done.stdout)
     again, shipped = (suite.read(name) for name in (str(tmp_path / "again.yaml"), "quick"))
     for what in ("data", "backbones", "seeds", "recipe", "entries", "faults"):

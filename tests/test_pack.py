@@ -188,7 +188,9 @@ def test_a_packed_folder_gives_the_same_images_and_fingerprints_without_its_file
 
 
 def test_what_was_packed_as_json(files, capsys):
-    (item,) = json.loads(pack_files(capsys, files, "--format", "json").out)
+    done = pack_files(capsys, files, "--format", "json")
+    (item,) = json.loads(done.out)
+    assert done.err == ""
     path = files / "folder-mine.pack"
     assert item == {
         "name": "folder-mine", "path": str(path), "train": 11, "test": 12, "bytes": path.stat().st_size,

@@ -181,6 +181,8 @@ def test_the_table_brings_no_torch(tmp_path: Path) -> None:
     done = called(tmp_path, *(f"table . --format {each}" for each in formats))
     shown = done.stdout.split("[] 0\n")
     assert len(shown) == 7 and all("ce" in each for each in shown[:6]), done.stderr
+    done = called(tmp_path, "table . --only cee")
+    assert done.stdout == "[] 2\n" and "did you mean 'ce'?" in done.stderr
 
 
 def test_reading_commands_bring_no_torch(tmp_path: Path) -> None:
@@ -213,6 +215,9 @@ def test_errors_of_yaml_and_of_top_level_keys_bring_no_torch(tmp_path: Path) -> 
     assert done.stdout == 8 * "[] 2\n"
     assert all(done.stderr.count(message) == 2 for message in messages.values()), done.stderr
     assert "Traceback" not in done.stderr
+    (tmp_path / "whole.yaml").write_text(f"{TOP_LEVEL}methods: [ce]\n", encoding="utf-8")
+    done = called(tmp_path, "data show whole.yaml", "show whole.yaml")
+    assert done.stdout == 2 * "[] 2\n" and done.stderr.count("did you mean 'methods'?") == 2
 
 
 # What may import what

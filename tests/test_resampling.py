@@ -122,8 +122,8 @@ def test_a_spec_of_draws_stands_for_one_spec_each():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("data.head=76", "data.head is 76: with draws at most 75, half of the 150 images a class of glyphs_lt"),
-        ("data.head=null", "data.head is not given, so 150: with draws at most 75"),
+        ("data.head=76", "data.head: with draws at most 75, half of the 150 images a class of glyphs_lt"),
+        ("data.head=null", "differ from draw to draw, got none, so 150"),
         ("data.draw=1", "data.draw: unknown key 'draw'; did you mean 'draws'?"),
         ("data.draws=0", "greater than or equal to 1, got 0"),
         ("data.draws=1001", "less than or equal to 1000, got 1001"),

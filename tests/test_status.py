@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -60,6 +61,23 @@ def test_the_plan_says_how_each_run_stands(mixed, glyph_cache, capsys):
     shown = calls.ltbench(capsys, "plan", mixed / "tiny.yaml", *words).out
     assert "7 runs, 5 to do" in shown and "partial: ride(experts=2) seed 0: stopped at step 12\n" in shown
     assert "running: ce_drw" in shown and "diverged: bbn seed 0: ce was not finite\n" in shown
+
+
+def test_absent_weights_are_told_with_where_they_were_made(mixed, glyph_cache, capsys):
+    """The plan gave an estimate for what `run` then refused, as another machine would contradict the record."""
+    words = ["--data", glyph_cache, "--results", mixed / "results", "--runs", mixed / "runs", "--set", "methods+=ncm"]
+    items = json.loads(calls.ltbench(capsys, "plan", mixed / "tiny.yaml", *words, "--format", "json").out)
+    (ce,) = (item for item in items if item["label"] == "ce")
+    assert ce["status"] == "done, but its weights are needed and absent"
+    assert re.search(r"^made on .*, torch .*: only the like of it makes its numbers again, else copy .*", ce["reason"])
+
+
+def test_a_run_names_the_refused_record_of_another_row(mixed, glyph_cache, capsys):
+    (focal,) = (mixed / "results/tiny").glob("focal-*.json")
+    focal.write_text("{")
+    words = ["--data", glyph_cache, "--results", mixed / "results", "--runs", mixed / "runs", "--only", "ce"]
+    done = calls.ltbench(capsys, "run", mixed / "tiny.yaml", *words)
+    assert done.code == 0 and f"refused: {focal}: not a record" in done.err
 
 
 # Diverged is final

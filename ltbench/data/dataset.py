@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..errors import LtbenchError
+from ..errors import KeyFaultError, LtbenchError
 from ..longtail import profile_counts
 from . import augment, cifar, glyphs, listed, pack
 from . import folder as own_folder
@@ -279,7 +279,7 @@ def _files(found: Listed, path: np.ndarray, label: np.ndarray, classes: int) -> 
 def _classes(spec: DataSpec, there: int) -> int:
     """How many classes are kept. Raises LtbenchError where there are not so many."""
     if spec.classes and spec.classes > there:
-        raise LtbenchError(f"data.classes is {spec.classes}: {spec.label} has {there}")
+        raise KeyFaultError("classes", f"{spec.label} has {there}, got {spec.classes}")
     return spec.classes or there
 
 
@@ -292,7 +292,7 @@ def _cut_files(spec: DataSpec, label: np.ndarray, names: tuple[str, ...]) -> np.
         try:
             return profile_counts(head, len(names), spec.imbalance, spec.profile)
         except ValueError as error:
-            raise LtbenchError(f"data: {error}") from None
+            raise KeyFaultError("imbalance", str(error)) from None
 
     def too_large(head: int) -> bool:
         return bool((np.array(counts_of(head)) > there).any())
@@ -300,17 +300,19 @@ def _cut_files(spec: DataSpec, label: np.ndarray, names: tuple[str, ...]) -> np.
     assert spec.imbalance is not None
     least, most = math.ceil(spec.imbalance), int(there.max())  # fewer would leave the last class without an image
     if least > most:
-        raise LtbenchError(f"data.imbalance is {spec.imbalance:g}: the largest class of {spec.label} has {most} images")
+        said = f"the largest class of {spec.label} has {most} images, got {spec.imbalance:g}"
+        raise KeyFaultError("imbalance", said)
     if spec.head and spec.head < least:
-        raise LtbenchError(
-            f"data.head is {spec.head}: with an imbalance of {spec.imbalance:g} at least {least}, so that the smallest "
-            "class has an image"
+        raise KeyFaultError(
+            "head",
+            f"with an imbalance of {spec.imbalance:g} at least {least}, so that the smallest class has an image, "
+            f"got {spec.head}",
         )
     head = spec.head or least - 1 + bisect_left(range(least, most + 1), True, key=too_large)
     if head < least or too_large(head):
         short = int(np.flatnonzero(np.array(counts_of(max(head, least))) > there)[0])
         raise LtbenchError(
-            f"data: class {names[short]!r} has {there[short]} images, {counts_of(max(head, least))[short]} are asked "
+            f"class {names[short]!r} has {there[short]} images, {counts_of(max(head, least))[short]} are asked "
             "for; the profile falls over the classes in label order: lower imbalance or head"
         )
     return longtail_rows(label, counts_of(head))
@@ -337,16 +339,17 @@ def cut(spec: DataSpec, pool: Source) -> tuple[list[int], np.ndarray]:
     """(training images per class, the pool's rows [N]) of the long tail. Raises LtbenchError where it cannot be cut."""
     largest = _largest(pool)
     if spec.head and spec.head > largest:
-        raise LtbenchError(f"data.head is {spec.head}: {spec.name} has {largest} images a class")
+        raise KeyFaultError("head", f"{spec.name} has {largest} images a class, got {spec.head}")
     if spec.draw is not None and (spec.head or largest) > largest // 2:
-        raise LtbenchError(
-            f"data.head is {spec.head or f'not given, so {largest}'}: with draws at most {largest // 2}, half of the "
-            f"{largest} images a class of {spec.name}, so that the largest classes differ from draw to draw"
+        raise KeyFaultError(
+            "head",
+            f"with draws at most {largest // 2}, half of the {largest} images a class of {spec.name}, so that the "
+            f"largest classes differ from draw to draw, got {spec.head or f'none, so {largest}'}",
         )
     try:
         counts = _profile(spec, pool, spec.head or largest)
     except ValueError as error:
-        raise LtbenchError(f"data: {error}") from None
+        raise KeyFaultError("imbalance", str(error)) from None
     return counts, longtail_rows(pool.train_label, counts, spec.draw or 0)
 
 
