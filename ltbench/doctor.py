@@ -142,7 +142,7 @@ def _record(suite: SuiteFolder, path: Path) -> Iterator[Finding]:
     if record.suite != Path(os.path.abspath(suite.folder)).name:  # "." has none; a link keeps its own
         yield Finding(FOREIGN, path, f"a record of the suite {record.suite}")
     now = _source(record.method)
-    if record.source and now != record.source and not record.plugin:  # whose key holds its source
+    if record.source and now != record.source and not (record.plugin and record.plugin != _plugin(record.method)):
         yield Finding(STALE if now else STRANGE, path, f"{record.label} seed {record.seed}")
 
 
@@ -152,6 +152,14 @@ def _source(method: str) -> str:
 
     methods = registry.available()
     return sources.source_hash(methods[method]) if method in methods else ""
+
+
+def _plugin(method: str) -> str:
+    """A plugin's hash as it is now: of a record of another its key tells."""
+    from . import registry, sources
+
+    methods = registry.available()
+    return sources.plugin_hash(methods[method]) if method in methods else ""
 
 
 def _standing(suite: SuiteFolder) -> Iterator[Finding]:

@@ -66,7 +66,9 @@ class Identity:
 
     method: str
     version: int
-    plugin: str  # sha256 of a plugin's source; "" for a built-in, which has its version
+    plugin: (
+        str  # sha256 of a plugin's source and of the versions of ours in it; "" for a built-in, which has its version
+    )
     options: Mapping[str, Any]
     recipe: Mapping[str, Any]
     fingerprints: Mapping[str, str]

@@ -125,7 +125,7 @@ def datasets(suite: Suite, index: int, folder: Path) -> Iterator[Dataset]:
         try:
             yield open_dataset(part, folder)
         except KeyFaultError as fault:
-            raise LtbenchError(f"{suite.where_listed('data', index, fault.key)}: {fault.said}") from None
+            raise LtbenchError(suite.where_of_data(index, fault.key, fault.said)) from None
         except LtbenchError as error:
             raise LtbenchError(f"{suite.where_listed('data', index)}: {error}") from None
 

@@ -90,7 +90,10 @@ def _state(spec: RunSpec, why: str | None, settings: Settings) -> tuple[str, str
         return "partial", f"stopped at step {steps[0]}{failed}"
     if record and record.status == "complete":  # but for its weights
         made = f"{record.volatile.device}, torch {record.volatile.versions.get('torch', 'unknown')}"
-        return why, f"made on {made}: only the like of it makes its numbers again, else copy {folder} from there"
+        return (
+            why,
+            f"made on {made}: only the like of it makes its numbers again, else copy its folder to {settings.runs}",
+        )
     return (record.status, record.reason) if record and record.status not in FINAL else (why, "")
 
 

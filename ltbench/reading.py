@@ -230,8 +230,8 @@ def _groups(text: str | None) -> tuple[int, int] | None:
         many, few = (int(part) for part in text.split(","))
     except ValueError:
         raise LtbenchError(f"--groups {text}: write two numbers, as in 100,20") from None
-    if few < 0:
-        raise LtbenchError(f"--groups {text}: no class has fewer than 0 images")
+    if min(many, few) < 0:
+        raise LtbenchError(f"--groups {text}: write numbers of images, from 0 on")
     if many + 1 < few:
         raise LtbenchError(f"--groups {text}: many > {many} and few < {few} overlap: lower the second")
     return many, few

@@ -63,10 +63,20 @@ class Suite:
         """file:line: key path."""
         return self.document.where(path)
 
-    def where_listed(self, key: str, index: int, *below: str) -> str:
-        """where() of an item of `data:` or `backbone:`, which may be one thing or a list of them, or of a key in it."""
-        listed = isinstance(self.document.value[key], tuple)
-        return self.where(key, index, *below) if listed else self.where(key, *below)
+    def where_listed(self, key: str, index: int) -> str:
+        """where() of an item of `data:` or `backbone:`, which may be one thing or a list of them."""
+        return self.where(*self._listed(key, index))
+
+    def _listed(self, key: str, index: int) -> KeyPath:
+        return (key, index) if isinstance(self.document.value[key], tuple) else (key,)
+
+    def where_of_data(self, index: int, key: str, said: str) -> str:
+        """What is wrong with a key of an item of `data:`, and where; on the whole item where a --set has part in it."""
+        item = self._listed("data", index)
+        sets = [path for path in self.document.given if path[: len(item)] == item]
+        if sets and (*item, key) not in sets:
+            return f"{self.where(*item)}: {key}: {said}"
+        return f"{self.where(*item, key)}: {said}"
 
 
 def shipped() -> dict[str, Path]:
@@ -78,7 +88,7 @@ def shipped() -> dict[str, Path]:
 def locate(given: str) -> Path:
     """The file of a path or of a shipped suite's name; a path wins. Raises LtbenchError where there is neither."""
     path = Path(given)
-    if path.is_file() or (path.exists() and given not in shipped()):  # a pipe is no file, nor is a folder
+    if given and path.exists() and not (path.is_dir() and given in shipped()):  # a file, or a pipe
         return path
     if given in shipped():
         return shipped()[given]

@@ -14,7 +14,7 @@ from .data.dataset import Dataset
 from .data.spec import DataSpec
 from .data.subset import expected_overlap
 from .data.transforms import look_of
-from .errors import LtbenchError, explain
+from .errors import LtbenchError, explain, told
 from .keys import Identity, digest, validated
 from .method import ProblemSpec, Ref
 from .planfile import Row
@@ -124,7 +124,7 @@ class Visitor:
         overrides = {key: getattr(base, key) for key in own}
         recipe = self._valid(ref.method, asdict(recipe) | recipe.begun(overrides) | overrides)
         size = self._size(recipe)
-        self._takes(parents.values(), size)
+        self._takes(parents.values(), size, ".recipe.image_size" if "image_size" in own else "")
         recipe = self._plain(recipe)
         identity = Identity(
             method=ref.method, version=cls.version, plugin=sources.plugin_hash(cls),
@@ -207,17 +207,22 @@ class Visitor:
             raise LtbenchError(f"{self.where}: {label} on {self.net.label} cannot be built: {said}") from error
         self.fitting.add(what)
 
-    def _takes(self, parents: Iterable[Parent], size: int) -> None:
-        """Raises LtbenchError where the weights of what a run starts from have other shapes at its image size."""
+    def _takes(self, parents: Iterable[Parent], size: int, key: str) -> None:
+        """Raises LtbenchError where what a run starts from has weights of other shapes at its image size, or none."""
         for run in (self.plan.runs[parent.key] for parent in parents):
-            if run.size != size and self._shapes(run, run.size) != self._shapes(run, size):
-                raise LtbenchError(
-                    f"{self.where}.recipe.image_size: it starts from {run.label}, whose weights are for images of "
-                    f"{run.size} pixels, and {self.net.label} has others at {size}"
-                )
-
-    def _shapes(self, run: RunSpec, size: int) -> dict[str, Any]:
-        return outline.shapes(registry.get(run.ref.method), run.ref.options, self.net, run.counts, size)
+            if run.size == size:
+                continue
+            cls, options, net = registry.get(run.ref.method), run.ref.options, self.net
+            said = (
+                f"{self.where}{key}: it starts from {run.label}, trained on images of {run.size} pixels, and at {size} "
+            )
+            try:
+                shapes = [outline.shapes(cls, options, net, run.counts, each) for each in (run.size, size)]
+            except Exception as error:  # somebody's own constructor
+                place = "" if isinstance(error, ValueError | LtbenchError) else registry.place(error)
+                raise LtbenchError(f"{said}that cannot be built: {told(error)}{place}") from None
+            if shapes[0] != shapes[1]:
+                raise LtbenchError(f"{said}its weights on {net.label} have other shapes")
 
     def _valid(self, method: str, recipe: Mapping[str, Any]) -> Recipe:
         """A recipe that a method and its entry have changed, checked. Raises LtbenchError naming what it may not be."""

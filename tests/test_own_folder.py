@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import calls
@@ -12,7 +13,7 @@ import pytest
 import tiny
 import torch
 
-from ltbench import listing
+from ltbench import listing, registry
 from ltbench.data.dataset import open_dataset
 from ltbench.data.spec import DataSpec
 from ltbench.errors import LtbenchError
@@ -116,9 +117,25 @@ def test_a_second_stage_at_another_image_size_takes_only_weights_that_fit_it(hom
     if fits:
         assert [run.size for run in tiny.plan.make(suite, home).runs.values()] == [32, 64]
         return
-    said = r"methods\[1\].recipe.image_size: it starts from ce, whose weights are for images of 32 pixels"
+    said = r"methods\[1\].recipe.image_size: it starts from ce, trained on images of 32 pixels, and at 64 its weights"
     with pytest.raises(LtbenchError, match=said):
         tiny.plan.make(suite, home)
+
+
+def test_a_parent_that_cannot_be_built_at_its_childs_image_size_is_one_message(home, monkeypatch):
+    build = registry.get("ce").__init__
+
+    @wraps(build)
+    def fussy(self, problem, **options):
+        if problem.image_size != 32:
+            raise ValueError("only for images of 32 pixels")
+        build(self, problem, **options)
+
+    monkeypatch.setattr(registry.get("ce"), "__init__", fussy)
+    path = suite_of(home)
+    path.write_text(path.read_text().replace("[ce]", "[ce, {tau_norm: {}, recipe: {image_size: 64}}]"))
+    with pytest.raises(LtbenchError, match=r"methods\[1\].*only for images of 32 pixels"):
+        tiny.plan.make(tiny.suite.read(str(path), ["recipe.image_size=32"]), home)
 
 
 def test_fewer_classes_and_a_profile(home):

@@ -115,7 +115,7 @@ def test_what_is_imported_is_declared() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             imports.visit(ast.parse(path.read_text(encoding="utf-8")))
     homes = packages_distributions()
-    declared = {re.split(r"[<>=]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
+    declared = {plain(re.split(r"[<>=\[; ]", line)[0]) for line in PYPROJECT["project"]["dependencies"]}
     foreign = imports.found - set(sys.stdlib_module_names) - {"ltbench"}
     assert len(foreign) > 10
     assert not {name for name in foreign if not {plain(home) for home in homes[name]} & declared}

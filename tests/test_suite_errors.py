@@ -217,3 +217,7 @@ def test_what_the_file_and_a_set_make_together_is_blamed_on_both(tmp_path, glyph
         plan.make(suite.read(str(path), ["recipie.epochs=3"]), glyph_cache)
     with pytest.raises(LtbenchError, match=r"suite\.yaml:4 with --set recipe\.momentum=0: recipe: nesterov needs"):
         plan.make(suite.read(str(path), ["recipe.momentum=0"]), glyph_cache)
+    with pytest.raises(LtbenchError, match=r"suite\.yaml:1 with --set data\.head=5: data: imbalance: imbalance 10"):
+        plan.make(suite.read(str(path), ["data.head=5"]), glyph_cache)
+    with pytest.raises(LtbenchError, match=r"^--set data\.classes=99: data\.classes: .* has 62, got 99"):
+        plan.make(suite.read(str(path), ["data.classes=99"]), glyph_cache)

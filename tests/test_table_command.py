@@ -73,7 +73,7 @@ def test_a_bad_record_is_told_on_stderr_the_good_are_shown_and_the_exit_code_is_
         (["--format", "jsn"], "--format: unknown choice 'jsn'; did you mean 'json'?"),
         (["--baseline", "bbm"], "--baseline: unknown row 'bbm'; did you mean 'bbn'?"),
         (["--baseline", ""], "--baseline: unknown row ''"),
-        (["--groups=-5,-9"], "--groups -5,-9: no class has fewer than 0 images"),
+        (["--groups=-5,-9"], "--groups -5,-9: write numbers of images, from 0 on"),
         (["--groups", "100"], "--groups 100: write two numbers, as in 100,20"),
         (["--groups", "20,100"], "--groups 20,100: many > 20 and few < 100 overlap: lower the second"),
         (["--columns", "label,,n"], "--columns: unknown column ''"),
