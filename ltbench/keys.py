@@ -66,9 +66,7 @@ class Identity:
 
     method: str
     version: int
-    plugin: (
-        str  # sha256 of a plugin's source and of the versions of ours in it; "" for a built-in, which has its version
-    )
+    plugin: str  # sources.plugin_hash(): "" for a built-in, which has its version
     options: Mapping[str, Any]
     recipe: Mapping[str, Any]
     fingerprints: Mapping[str, str]

@@ -85,7 +85,7 @@ class ProblemSpec:
     backbone: str
 
 
-Part = Literal["all", "fit"]
+Part = Literal["all", "fit"]  # the images that a run is trained on
 
 
 @dataclass(frozen=True)
