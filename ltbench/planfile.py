@@ -25,6 +25,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     recipe: str  # the suite recipe's name, with what --set has changed in it
     block: str  # hash of data fingerprints, backbone and suite recipe: rows of one block may be compared
     keys: dict[str, str]  # seed -> key
+    settings: str = ""  # hash of all that the keys hang on but seed and images, which a row's runs have in common
     skip: str = ""  # the reason why this row does not run
     sets: tuple[str, ...] = ()  # the --set values that it was asked for with
 
@@ -143,8 +144,13 @@ def is_of_file(row: Row) -> bool:
 
 
 def _joined(old: Row | None, new: Row) -> Row:
-    """A row with the seeds that it had before; not those of older code, as a seed in common tells."""
-    shared = old.keys.keys() & new.keys.keys() if old else ()
-    if old is None or old.keys.keys() <= new.keys.keys() or any(old.keys[seed] != new.keys[seed] for seed in shared):
+    """A row with the seeds that it had before; not those of older code or other settings."""
+    if old is None or old.keys.keys() <= new.keys.keys() or _is_older(old, new):
         return new
     return new.model_copy(update={"keys": {**old.keys, **new.keys}, "sets": new.sets or old.sets})
+
+
+def _is_older(old: Row, new: Row) -> bool:
+    """Whether a row's runs are of other code than those of its name now; a plan of former days has no settings."""
+    shared = old.keys.keys() & new.keys.keys()
+    return any(old.keys[seed] != new.keys[seed] for seed in shared) or old.settings not in ("", new.settings)

@@ -81,19 +81,25 @@ class Visitor:
         label = row_label(entry, ref)
         spec = ProblemSpec(data.label, self.sample.counts, self._size(recipe), self.net.label)
         skip = self._skip(ref.method, ref.options, spec, set())
-        keys = {}
+        keys, settings = {}, ""
         for seed in () if skip else suite.seeds_of(data):
             self.sample = self.sets[seed] if data.draws else self.sets[0]
             self.visits = 0
             run = self.visit(replace(ref, seed=seed), recipe, label, (), own=tuple(entry.recipe))
             keys[str(seed)] = run.key
+            settings = settings or self._settings(run)
         prints = [sample.fingerprints for sample in self.sets] if data.draws else self.sets[0].fingerprints
         origin = [self.net.origin] if self.net.origin else []  # of weights, so that no two kinds share a block
         return Row(
             label=label, method=ref.method, data=data.label, backbone=self.net.label, recipe=recipe_name(suite),
             block=digest([prints, self.net.label, self._plain(suite.recipe).hash(), *origin]), keys=keys, skip=skip,
-            sets=suite.sets,
+            settings=settings, sets=suite.sets,
         )  # fmt: skip
+
+    def _settings(self, run: RunSpec) -> str:
+        """Hash of all that the keys of a row's runs hang on but seed and images."""
+        parents = {role: self._settings(self.plan.runs[parent.key]) for role, parent in run.parents.items()}
+        return replace(run.identity, seed=0, fingerprints={}, parents=parents).key
 
     def visit(self, ref: Ref, base: Recipe, label: str, trail: tuple[Any, ...], own: tuple[str, ...] = ()) -> RunSpec:
         """The run of ref, put into the plan after its parents. own: the fields that its entry takes from base.

@@ -9,9 +9,20 @@ import make_records
 import pytest
 import tiny
 
-from ltbench import plan, planfile, running, suite
+from ltbench import plan, planfile, registry, running, suite
 from ltbench.data.dataset import open_dataset
 from ltbench.errors import LtbenchError
+
+
+MINE = """\
+from ltbench import register
+from ltbench.methods.ce import CE
+
+
+@register("mine")
+class Mine(CE):
+    '''Cross-entropy by another name.'''
+"""
 
 
 def plan_of(*rows: planfile.Row, baseline: str = "ce") -> planfile.PlanFile:
@@ -65,6 +76,27 @@ def test_a_newer_key_of_a_seed_takes_the_place_of_the_older():
     assert old.key != new.key
     merged = planfile.merged(plan_of(make_records.row([old])), plan_of(make_records.row([new])))
     assert [row.keys for row in merged.rows] == [{"0": new.key}]
+
+
+def test_seeds_of_an_edited_plugin_are_not_joined_to_those_before_the_edit(tmp_path, glyph_cache, own_registry):
+    """--set seeds=[0], an edit, --set seeds=[1]: no seed in common told that one row was of two methods."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(MINE)
+    registry.load_plugin(str(mine))
+
+    def planned(seed: int) -> planfile.PlanFile:
+        return tiny.make(tmp_path, glyph_cache, "ce, mine, {crt: {base: mine}}", f"seeds=[{seed}]").file()
+
+    def seeds(*plans: planfile.PlanFile) -> list[list[str]]:
+        return [list(row.keys) for row in planfile.merged(*plans).rows]
+
+    first, second = planned(0), planned(1)
+    mine.write_text(MINE + "# edited\n")
+    edited = planned(1)
+    assert seeds(first, second) == [["0", "1"]] * 3
+    assert seeds(first, edited) == [["0", "1"], ["1"], ["1"]], "neither a method's own runs nor those it starts from"
+    former = plan_of(*(row.model_copy(update={"settings": ""}) for row in first.rows))
+    assert seeds(former, edited) == [["0", "1"]] * 3, "a plan.json of former days does not tell"
 
 
 def test_the_file_s_rows_are_its_own_and_those_of_a_set_stay():
