@@ -1,6 +1,7 @@
 """RIDE: routing diverse distribution-aware experts, stage one."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Annotated, Any, Literal
 
 import torch
@@ -54,10 +55,22 @@ class RIDE(Classifier):
 
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Nothing; but margins are measured in cosines."""
-        if options["loss"] == "ldam" and options["head"] != "cosine":
+        """Nothing. Raises ValueError where options do not go together, or one would change nothing."""
+        loss, head = options["loss"], options["head"]
+        if loss == "ldam" and head != "cosine":
             raise ValueError("loss ldam needs head cosine, got head linear (or take loss ce or focal)")
+        cls.refuse_idle(options, ("gamma",), loss == "focal", f"loss {loss}")
+        cls.refuse_idle(options, ("max_margin", "beta"), loss == "ldam", f"loss {loss}")
+        cls.refuse_idle(options, ("scale",), head == "cosine", f"head {head}")
+        cls.refuse_idle(options, ("joint", "diversity", "spread"), options["experts"] > 1, "one expert")
         return {}
+
+    @classmethod
+    def refuse_idle(cls, options: Mapping[str, Any], names: tuple[str, ...], used: bool, beside: str) -> None:
+        """Raises ValueError where one of these options has been given, and they are not used."""
+        for name in names:
+            if not used and options[name] != signature(cls).parameters[name].default:
+                raise ValueError(f"{name} changes nothing beside {beside}")
 
     @classmethod
     def offers(cls, options: Mapping[str, Any]) -> tuple[str, ...]:

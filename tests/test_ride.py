@@ -176,6 +176,30 @@ def test_margins_need_cosines():
         assert get("ride").needs(resolve("ride", options)) == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("ride", {"gamma": 2.0}, "gamma changes nothing beside loss ldam"),
+        ("ride", {"loss": "ce", "max_margin": 0.3}, "max_margin changes nothing beside loss ce"),
+        ("ride", {"loss": "focal", "beta": 0.99}, "beta changes nothing beside loss focal"),
+        ("ride", {"loss": "ce", "head": "linear", "scale": 16.0}, "scale changes nothing beside head linear"),
+        ("ride", {"experts": 1, "joint": True}, "joint changes nothing beside one expert"),
+        ("ride", {"experts": 1, "diversity": 0.0}, "diversity changes nothing beside one expert"),
+        ("ride", {"experts": 1, "spread": 0.1}, "spread changes nothing beside one expert"),
+        ("ride_distill", {"experts": 1, "repeat": True}, "repeat changes nothing beside one expert"),
+        ("ride_distill", {"experts": 1, "spread": 0.05}, "spread changes nothing beside one expert"),
+    ],
+)
+def test_an_option_that_changes_nothing_beside_the_others_is_refused(name, options, said):
+    with pytest.raises(ValueError, match=said):
+        get(name).needs(resolve(name, options))
+
+
+def test_options_that_change_something_are_taken():
+    for options in ({"loss": "focal", "gamma": 2.0}, {"loss": "ce", "scale": 16.0}, {"experts": 1, "beta": 0.99}):
+        assert get("ride").needs(resolve("ride", options)) == {}
+
+
 # Routing
 
 
