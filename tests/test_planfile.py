@@ -13,7 +13,6 @@ from ltbench import plan, planfile, registry, running, suite
 from ltbench.data.dataset import open_dataset
 from ltbench.errors import LtbenchError
 
-
 MINE = """\
 from ltbench import register
 from ltbench.methods.ce import CE
