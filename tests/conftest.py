@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,10 +59,13 @@ def small_lists_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder in which the glyphs are drawn already."""
-    folder = tmp_path_factory.mktemp("data")
-    glyphs.load(folder)
-    return folder
+    """A data folder in which the glyphs are drawn already: by one of the processes of pytest-xdist, for all."""
+    base = tmp_path_factory.getbasetemp()
+    drawn = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "glyphs"
+    with open(f"{drawn}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        glyphs.load(drawn)
+    return Path(shutil.copytree(drawn, tmp_path_factory.mktemp("data"), dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="module")

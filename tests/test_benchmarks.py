@@ -98,6 +98,7 @@ methods: [ce]
 """
 
 
+@pytest.mark.slow
 def test_every_network_and_every_set_of_images_in_files_has_its_own_cost(tmp_path):
     import made_images
     import suite_cost

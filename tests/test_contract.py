@@ -9,19 +9,15 @@ from accelerate.state import AcceleratorState, PartialState
 from ltbench import Method, contract, labels, machine, registry
 
 VARIANTS = [
-    "ce(head=cosine)",
-    "crt(base=ldam_drw)",
     "crt(base=ride(loss=ce, head=linear))",
     "lws(base=ride(loss=ce, head=linear))",
-    "lws(base=crt)",
     "tau_norm(base=ride(loss=ce, head=linear))",
     "ncm(base=ride)",
-    "ride(experts=1)",
     "ride(experts=2, loss=focal, head=linear)",
     "ride(experts=3, joint=true)",
-    "ride(experts=3, diversity=0)",
     "ride_ea(base=ride_distill)",
 ]
+FURTHER = ["ce(head=cosine)", "crt(base=ldam_drw)", "lws(base=crt)", "ride(experts=1)", "ride(experts=3, diversity=0)"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +28,9 @@ def trials():
 
 
 @pytest.mark.parametrize("test", contract.TESTS)
-@pytest.mark.parametrize("label", [*registry.available(), *VARIANTS])
+@pytest.mark.parametrize(
+    "label", [*registry.available(), *VARIANTS, *(pytest.param(label, marks=pytest.mark.slow) for label in FURTHER)]
+)
 def test_contract(trials, label, test):
     assert not contract.TESTS[test](trials(label)), "built-in methods are kept without a remark"
 

@@ -143,7 +143,8 @@ def test_a_dry_run_writes_nothing(server, tmp_path, glyph_cache):
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
-@pytest.mark.parametrize("after", [1.5, *(pytest.param(after, marks=pytest.mark.slow) for after in (0.3, 2.5))])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.3, 1.5, 2.5])
 def test_a_signal_while_workers_begin_leaves_no_record_and_no_traceback(tmp_path, glyph_cache, after):
     tiny.write(tmp_path, "ce")
     process = start(tmp_path, glyph_cache)

@@ -99,7 +99,10 @@ class Campaign:
 
 @pytest.mark.parametrize(
     ("kills", "epochs"),
-    [(8, 2), pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)])],
+    [
+        pytest.param(8, 2, marks=pytest.mark.slow),
+        pytest.param(NIGHTLY, 4, marks=[pytest.mark.nightly, pytest.mark.timeout(7200)]),
+    ],
 )
 def test_killed_at_random_times_every_kind_of_method_ends_in_the_same_bits(server, tmp_path, kills, epochs):
     campaign = Campaign(server, tmp_path / f"kills-{kills}", epochs)

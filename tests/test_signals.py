@@ -66,7 +66,7 @@ def signalled(server, folder: Path, number: int, group: int, delay: float, end) 
     return took
 
 
-@pytest.mark.parametrize("number", EXIT)
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_at_random_times_stops_it_at_the_next_step(server, tmp_path, expected, number):
     dice, whole, stopped = random.Random(number), expected[1], 0
     for case in range(3):
