@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .data.damage import Begin, DataReport
     from .data.spec import DataSpec
     from .recipe import Recipe
+    from .suite import Suite
 
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite.")]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where data lie (else $LTBENCH_DATA).")]
@@ -104,13 +105,25 @@ def pack(
             )
     made = []
     for name, specs in sets_of.items():
-        item = _pack(name, specs, parsed.recipe, data_folder(data), pack_.path_of(out, name))
+        try:
+            item = _pack(name, specs, parsed.recipe, data_folder(data), pack_.path_of(out, name))
+        except LtbenchError:
+            _blame(parsed, data_folder(data))
+            raise
         made.append(item)
         if format == "text":
             size = item["bytes"] / 1e6
             print(f"{item['path']}: {item['train']} training and {item['test']} test images, {size:.1f} MB")
     if format == "json":
         print(json.dumps(made, indent=1, ensure_ascii=False))
+
+
+def _blame(suite: Suite, folder: Path) -> None:
+    """Raises LtbenchError that names where in the suite the data stand that cannot be opened; none where all can."""
+    from .plan import datasets
+
+    for index in range(len(suite.data)):
+        list(datasets(suite, index, folder))
 
 
 def _pack(name: str, specs: Sequence[DataSpec], recipe: Recipe, folder: Path, path: Path) -> dict[str, Any]:

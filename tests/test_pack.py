@@ -205,6 +205,19 @@ def test_two_folders_of_the_same_name_are_not_packed_into_one(files, capsys):
     assert not list(files.glob("*.pack"))
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("root: ours", "data[1]: data.root: there is no folder"),
+        ("root: mine, imbalance: 3, head: 99", "data[1]: class 'class00' has 6 images, 99 are asked for"),
+    ],
+)
+def test_data_that_cannot_be_opened_are_named_with_their_line(files, capsys, other, said):
+    (files / "s.yaml").write_text(f"data:\n  - {{name: folder, root: mine}}\n  - {{name: folder, {other}}}\n{SMALL}")
+    done = pack_files(capsys, files)
+    assert done.code == 2 and done.err.count("\n") == 1 and f"s.yaml:3: {said}" in done.err
+
+
 def test_the_pack_of_one_folder_is_not_read_for_another_of_its_name(files, capsys):
     pack_files(capsys, files)
     with pytest.raises(LtbenchError, match=r"folder-mine.pack: was made of data.root mine, so it is not b/mine"):
