@@ -59,6 +59,7 @@ PAIRS = (  # A, B, what the difference between them shows
     (RIDE, "ensemble(size=3)", "RIDE over three whole networks of cross-entropy"),
     (RIDE, "ensemble(base=ldam_drw, size=3)", "RIDE over three whole networks of its base loss"),
     ("ride(experts=4)", "ensemble(base=ldam_drw, size=3)", "four experts over those three networks"),
+    ("ride(experts=4)", "ldam_drw", "four experts over one full network of their loss"),
     ("ensemble(base=ldam_drw, size=3)", "ldam_drw", "what three whole networks gain over one"),
     (RIDE, "crt", "RIDE over a classifier that is trained again"),
     (RIDE, "lws", "RIDE over a classifier whose rows are scaled"),

@@ -73,7 +73,7 @@ def _published(row: TableRow) -> str:
     if reported is None:
         return ""
     mark = "!" if reported["differs"] else "" if reported["same_recipe"] else f" @{reported['epochs']}"
-    return fixed(reported["top1"]) + mark
+    return fixed(reported["top1"]) + mark + (" best" if reported["best_epoch"] else "")
 
 
 def _figure(key: str) -> Callable[[TableRow], float | None]:

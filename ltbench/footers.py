@@ -113,4 +113,5 @@ def _about_published(rows: Sequence[TableRow]) -> list[str]:
         f"; @{' and @'.join(map(str, elsewhere))}: epochs of another recipe, not to be compared" if elsewhere else ""
     )
     apart = "; !: further from ours than another seed of ours would be" if any(r["differs"] for r in found) else ""
-    return [f"Published: top-1, see reported.csv{other}{apart}."]
+    best = "; best: of the best epoch on test, not the last" if any(r["best_epoch"] for r in found) else ""
+    return [f"Published: top-1, see reported.csv{best}{other}{apart}."]

@@ -23,7 +23,7 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     label, data, backbone and recipe name the row of ours that it stands beside: recipe is the suite recipe nearest to
     the source's training, epochs what the source trained for. routing and distilled say whether the published model
-    skips experts at test and was distilled. ci95: the source's own half-width, where it gives one. mark: V where the
+    skips experts at test and was distilled, best_epoch whether it is that of its best epoch on test. ci95: the source's own half-width, where it gives one. mark: V where the
     number was read in the named source, Q where it is quoted by the named third party.
     """
 
@@ -39,6 +39,7 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ci95: float | None
     routing: bool
     distilled: bool
+    best_epoch: bool
     paper: str
     table: str
     source: str
@@ -106,6 +107,6 @@ def beside(
     reported: Reported = {
         "top1": entry.top1, "many": entry.many, "medium": entry.medium, "few": entry.few, "source": entry.source,
         "recipe": entry.recipe, "epochs": entry.epochs, "routing": entry.routing, "distilled": entry.distilled,
-        "same_recipe": same, "differs": differs,
+        "best_epoch": entry.best_epoch, "same_recipe": same, "differs": differs,
     }  # fmt: skip
     return reported

@@ -54,7 +54,7 @@ _NESTED = {
     **dict.fromkeys((*FIGURES, "alone"), _SPREAD),
     "gain": ("baseline", *_SPREAD[::2], "n"),
     "fingerprints": _PRINTS,
-    "reported": ("top1", "source", "epochs", "recipe", "same_recipe", "differs"),
+    "reported": ("top1", "source", "epochs", "recipe", "best_epoch", "same_recipe", "differs"),
     "adjust": ("tau", "oracle"),
 }
 CSV_COLUMNS = [

@@ -15,8 +15,8 @@ RESULTS = Path(__file__).parent.parent / "results"
 HEADER = ",".join(published.Published.__struct_fields__)
 
 
-def line(recipe: str, top1: float, label: str = "ce", epochs: int = 200, ci95: str = "") -> str:
-    return f'toy_lt,resnet8,"{label}",{recipe},{epochs},{top1},60,,20,{ci95},false,true,p,t,"a, source",V,'
+def line(recipe: str, top1: float, label: str = "ce", epochs: int = 200, ci95: str = "", best: str = "false") -> str:
+    return f'toy_lt,resnet8,"{label}",{recipe},{epochs},{top1},60,,20,{ci95},false,true,{best},p,t,"a, source",V,'
 
 
 def board(folder: Path, *lines: str, rights=((9, 5, 1), (9, 6, 1)), **changes):
@@ -48,6 +48,13 @@ def test_another_recipe_is_said_to_be_one(tmp_path):
     assert "40.0 @200" in shown and "@200: epochs of another recipe, not to be compared" in shown
     shown = text(board(tmp_path, line("two", 51.0)), 200)
     assert "51.0" in shown and "@200" not in shown
+
+
+def test_the_figure_of_a_best_epoch_is_said_to_be_one(tmp_path):
+    shown = text(board(tmp_path, line("two", 51.0, best="true")), 200)
+    assert "51.0 best" in shown and "best: of the best epoch on test, not the last" in shown
+    shown = text(board(tmp_path, line("two", 51.0)), 200)
+    assert "best:" not in shown
 
 
 @pytest.mark.parametrize(
