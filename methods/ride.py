@@ -62,14 +62,15 @@ class RIDE(Classifier):
         cls.refuse_idle(options, ("gamma",), loss == "focal", f"loss {loss}")
         cls.refuse_idle(options, ("max_margin", "beta"), loss == "ldam", f"loss {loss}")
         cls.refuse_idle(options, ("scale",), head == "cosine", f"head {head}")
-        cls.refuse_idle(options, ("joint", "diversity", "spread"), options["experts"] > 1, "one expert")
+        cls.refuse_idle(options, ("joint", "diversity", "spread"), options.get("experts") != 1, "one expert")
         return {}
 
     @classmethod
     def refuse_idle(cls, options: Mapping[str, Any], names: tuple[str, ...], used: bool, beside: str) -> None:
         """Raises ValueError where one of these options has been given, and they are not used."""
-        for name in names:
-            if not used and options[name] != signature(cls).parameters[name].default:
+        given = [name for name in names if name in options]  # a class derived from this one may lack some
+        for name in given if not used else ():
+            if options[name] != signature(cls).parameters[name].default:
                 raise ValueError(f"{name} changes nothing beside {beside}")
 
     @classmethod

@@ -195,6 +195,16 @@ def test_an_option_that_changes_nothing_beside_the_others_is_refused(name, optio
         get(name).needs(resolve(name, options))
 
 
+def test_a_derived_class_may_have_fewer_options():
+    class Narrow(get("ride")):
+        def __init__(self, problem, *, loss="ce", head="cosine", beta=0.9):
+            super().__init__(problem, loss=loss, head=head, beta=beta)
+
+    assert Narrow.needs({"loss": "ce", "head": "cosine", "beta": 0.9}) == {}
+    with pytest.raises(ValueError, match="beta changes nothing beside loss ce"):
+        Narrow.needs({"loss": "ce", "head": "cosine", "beta": 0.99})
+
+
 def test_options_that_change_something_are_taken():
     for options in ({"loss": "focal", "gamma": 2.0}, {"loss": "ce", "scale": 16.0}, {"experts": 1, "beta": 0.99}):
         assert get("ride").needs(resolve("ride", options)) == {}
