@@ -151,6 +151,6 @@ def _joined(old: Row | None, new: Row) -> Row:
 
 
 def _is_older(old: Row, new: Row) -> bool:
-    """Whether a row's runs are of other code than those of its name now; a plan of former days has no settings."""
+    """Whether a row's runs are of other code than those of its name now; in older files no row has settings."""
     shared = old.keys.keys() & new.keys.keys()
     return any(old.keys[seed] != new.keys[seed] for seed in shared) or old.settings not in ("", new.settings)

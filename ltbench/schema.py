@@ -38,7 +38,7 @@ class Reported(TypedDict):
     epochs: int
     routing: bool
     distilled: bool
-    best_epoch: bool  # on the test set: higher than the last, which is ours
+    best_epoch: bool  # chosen by its accuracy on test, where ours is the last
     same_recipe: bool  # whether that is this row's recipe: else the two may not be compared
     differs: bool | None  # whether another run of ours would rarely be as far away: see ltbench/published.py
 
