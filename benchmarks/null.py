@@ -66,10 +66,11 @@ def told_apart(runs: list[Record], size: int) -> dict[str, Found]:
     of_class = np.repeat(np.arange(len(runs[0].total)), runs[0].total)
     groups = group_classes(runs[0].data.counts, runs[0].data.groups)
     parts = {"all": hits} | {name: hits[:, np.isin(of_class, classes)] for name, classes in groups.items()}
-    return {name: _found(part, size) for name, part in parts.items()}
+    return {name: share(part, size) for name, part in parts.items()}
 
 
-def _found(hits: np.ndarray, size: int) -> Found:
+def share(hits: np.ndarray, size: int) -> Found:
+    """What the test says of all pairs of sets of so many of these runs; hits [S, M] by run and image."""
     tested = [paired.difference(hits[list(one)], hits[list(other)]) for one, other in pairs(len(hits), size)]
     chances = np.array([1.0 if found.p is None else found.p for found in tested])
     told, strictly = (100 * float((chances < level).mean()) for level in (paired.LEVEL, STRICT))

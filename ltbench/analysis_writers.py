@@ -166,14 +166,15 @@ def _block(block: AnalysedBlock, kind: str) -> str:
 
 
 def write(found: Analysis, out: Path) -> list[Path]:
-    """Write analysis.csv and bias_variance.svg and .png of each block to out/<suite>/; their paths. Raises OSError."""
+    """Write analysis.csv and bias_variance.svg and .png of each block to out/<block>/; their paths. Raises OSError."""
     from . import figures
     from .blocks import file_names
     from .figures import bias_variance
     from .figures.style import styled
 
     paths = []
-    for name, block in zip(file_names([b["suite"] for b in found.blocks]), found.blocks, strict=True):
+    names = file_names([(b["suite"], b["data"], b["backbone"], b["recipe"]) for b in found.blocks])
+    for name, block in zip(names, found.blocks, strict=True):
         folder = out / name
         write_atomically(folder / "analysis.csv", _csv([block]))
         paths.append(folder / "analysis.csv")

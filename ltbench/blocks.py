@@ -117,27 +117,22 @@ def load(
         entries: dict[str, list[Entry]] = {}
         for row, asked in zip(suite.rows(), suite.shown, strict=True):
             entries.setdefault(asked.block, []).append(Entry(row, asked, suite.found))
-        name = _file_name(suite.plan.suite)
-        blocks += [Block(name, suite.plan.baseline, tuple(rows), weights) for rows in entries.values()]
-    return _distinct(blocks), refused
+        blocks += [Block("", suite.plan.baseline, tuple(rows), weights) for rows in entries.values()]
+    rows = [block.entries[0].row for block in blocks]
+    names = file_names([(row["suite"], row["data"], row["backbone"], row["recipe"]) for row in rows])
+    return [replace(block, name=name) for block, name in zip(blocks, names, strict=True)], refused
 
 
-def _file_name(suite: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", suite, flags=re.ASCII).lstrip(".")[:60] or "suite"
+def file_names(blocks: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """A file name for each block of (suite, data, backbone, recipe): the suite, and what tells it from others there.
 
-
-def _distinct(blocks: list[Block]) -> list[Block]:
-    """The blocks under names that differ."""
-    names = file_names([block.name for block in blocks])
-    return [replace(block, name=name) for block, name in zip(blocks, names, strict=True)]
-
-
-def file_names(suites: Sequence[str]) -> list[str]:
-    """A file name for each block of these suites; they differ, in upper and lower case too: suite, suite-2, ..."""
+    Names differ, in upper and lower case too: suite, suite-resnet20, suite-2, ...
+    """
     taken: set[str] = set()
     out = []
-    for suite in suites:
-        start = name = _file_name(suite)
+    for block in blocks:
+        of_suite = [other for other in blocks if other[0] == block[0]]
+        start = name = _file_name([part for i, part in enumerate(block) if not i or len({b[i] for b in of_suite}) > 1])
         times = 1
         while name.lower() in taken:
             times += 1
@@ -145,3 +140,9 @@ def file_names(suites: Sequence[str]) -> list[str]:
         taken.add(name.lower())
         out.append(name)
     return out
+
+
+def _file_name(parts: Sequence[str]) -> str:
+    """No part is longer than what leaves a name of 180 letters."""
+    named = [re.sub(r"[^\w.-]+", "_", part, flags=re.ASCII).lstrip(".").rstrip("_")[:60] for part in parts]
+    return "-".join(filter(None, named)) or "suite"

@@ -156,7 +156,7 @@ def load_final(folder: Path, key: str, name: str, numbers: str = "") -> dict[str
     numbers: Record.numbers of the run; what a training of other numbers has left is as absent.
     """
     try:
-        manifest.verify(folder, key, [f"{name}.safetensors"], numbers)
+        manifest.verify(folder, key, [f"{name}.safetensors"], {numbers} if numbers else set())
         return load_file(folder / f"{name}.safetensors")
     except (DamagedError, *_UNREADABLE):
         return None

@@ -7,7 +7,7 @@ import re
 import shutil
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,13 +190,12 @@ def _unasked(suite: SuiteFolder) -> set[str]:
 
 def _runs(runs: Path, suites: Iterable[SuiteFolder], whole: bool) -> Iterator[Finding]:
     """What is wrong in the folders of runs; those that no record or row names only where all suites were read."""
-    known = {record.stem: record for suite in suites for record in suite.found.values()}
+    found = [record for suite in suites for record in suite.found.values()]
     asked = {key for suite in suites if suite.plan for row in suite.plan.rows for key in row.keys.values()}
     # what is still to be run may start from any run here: no plan names parents, only their children's records do
-    settled = all(suite.plan for suite in suites) and asked <= {
-        record.key for record in known.values() if record.status in records.FINAL
-    }
-    asked |= {parent.key for record in known.values() for parent in record.parents.values()}
+    final = {record.key for record in found if record.status in records.FINAL}
+    settled = all(suite.plan for suite in suites) and asked <= final
+    asked |= {parent.key for record in found for parent in record.parents.values()}
     short = {key[:8] for key in asked}
     for path in sorted(runs.iterdir()) if runs.is_dir() else ():
         if path.name == ASIDE:
@@ -209,12 +208,13 @@ def _runs(runs: Path, suites: Iterable[SuiteFolder], whole: bool) -> Iterator[Fi
         yield from held
         if any(finding.kind is RUNNING for finding in held):
             continue  # what its runner is writing is not for us to judge
-        record = known.get(path.name)
-        named = record is not None or path.name.split("-")[1] in short
-        yield from _run(path, record, named or not (whole and settled))
+        same = [record for record in found if record.stem == path.name]
+        named = bool(same) or path.name.split("-")[1] in short
+        yield from _run(path, same, named or not (whole and settled))
 
 
-def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
+def _run(path: Path, same: Sequence[Record], asked: bool) -> Iterator[Finding]:
+    """What is wrong in a run's folder; same: its records, of each suite that has it, perhaps of two trainings."""
     from . import checkpoints
 
     for inner in sorted(path.iterdir()):
@@ -227,20 +227,17 @@ def _run(path: Path, record: Record | None, asked: bool) -> Iterator[Finding]:
             whole.append(step)
         else:
             yield Finding(DAMAGED, folder, fault, lambda folder=folder: _set_aside(folder))  # type: ignore[misc]
-    finished = record is not None and record.status == "complete" and (path / checkpoints.WEIGHTS).exists()
-    if (finished or (path / manifest.MANIFEST).exists()) and (fault := _fault(path, numbers=_numbers(record))):
+    numbers = {record.numbers for record in same if record.status == "complete"}
+    finished = bool(numbers) and (path / checkpoints.WEIGHTS).exists()
+    if (finished or (path / manifest.MANIFEST).exists()) and (fault := _fault(path, numbers=numbers)):
         yield Finding(WEIGHTS, path, fault)
     if not asked:
         yield Finding(ORPHAN, path, "no record or plan here names it")
-    elif whole and (record is None or record.status not in records.FINAL):
+    elif whole and not any(record.status in records.FINAL for record in same):
         yield Finding(PARTIAL, path, f"stopped at step {whole[0]}")
 
 
-def _numbers(record: Record | None) -> str:
-    return record.numbers if record and record.status == "complete" else ""
-
-
-def _fault(folder: Path, names: Iterable[str] | None = None, numbers: str = "") -> str:
+def _fault(folder: Path, names: Iterable[str] | None = None, numbers: Set[str] = frozenset()) -> str:
     """In what way a folder contradicts its manifest or its record, or what of these names that lacks; else ""."""
     try:
         manifest.verify(folder, names=names, numbers=numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from .atomic import write_atomically
@@ -26,16 +26,18 @@ def write(folder: Path, key: str, names: Iterable[str], numbers: str = "") -> No
     write_atomically(folder / MANIFEST, json.dumps({"key": key, **told, "sha256": hashes}))
 
 
-def verify(folder: Path, key: str | None = None, names: Iterable[str] | None = None, numbers: str = "") -> None:
+def verify(
+    folder: Path, key: str | None = None, names: Iterable[str] | None = None, numbers: Set[str] = frozenset()
+) -> None:
     """Compare these files of a folder with its manifest; all that it names where none are given.
 
-    Raises DamagedError where one differs, or the manifest is of another key, or of other numbers, or lacks one.
+    Raises DamagedError where one differs, or the manifest is of another key, or of none of these numbers, or lacks one.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if key not in (None, manifest["key"]):
             raise DamagedError("its manifest is another run's")
-        if numbers and manifest.get("numbers", numbers) != numbers:
+        if numbers and "numbers" in manifest and manifest["numbers"] not in numbers:
             raise DamagedError("it is of a training whose numbers are not those of the record")
         hashes = dict(manifest["sha256"])
         for name in hashes if names is None else names:

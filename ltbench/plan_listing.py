@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .listing import overlap_line
-from .record import FINAL
+from .record import FINAL, Record
 
 if TYPE_CHECKING:
     from .planfile import Row
@@ -30,6 +31,7 @@ def plan_items(
 ) -> list[dict[str, Any]]:
     """The chosen runs, as plain data; seconds are estimated from the records that are there, None without any.
 
+    Where these were made on several devices, those of the device that made most are asked.
     asked: the keys of those that rows are made of; todo: key -> why it must be carried out; former: key -> in
     what a finished run of other settings differs.
     """
@@ -39,8 +41,7 @@ def plan_items(
     block = block_of(chosen.values())
     costs = _costs(chosen)
     records = {key: done(spec, settings) for key, spec in chosen.items()}
-    spent = [(record.volatile.seconds, cost) for key, record in records.items() if record and (cost := costs[key])]
-    rate = sum(seconds for seconds, _ in spent) / sum(cost for _, cost in spent) if spent else None
+    device, rate = rate_of([(record, cost) for key, record in records.items() if record and (cost := costs[key])])
     why = _why(chosen, asked)
     states = {key: _state(spec, todo.get(key), settings) for key, spec in chosen.items()}
     return [
@@ -51,6 +52,7 @@ def plan_items(
             "parents": {role: parent.label for role, parent in spec.parents.items()},
             "train_macs": costs[key],
             "seconds": None if rate is None or (cost := costs[key]) is None else rate * cost,
+            "device": device,  # that these are seconds of
             "reason": states[key][1] or former.get(key, ""),
         }
         for key, spec in chosen.items()
@@ -62,8 +64,17 @@ def skipped_item(row: Row) -> dict[str, Any]:
     return {
         "run": None, "label": row.label, "seed": None, "data": row.data, "backbone": row.backbone, "block": "",
         "epochs": None, "why": ["asked"], "status": "skipped", "parents": {}, "train_macs": None, "seconds": None,
-        "reason": row.skip,
+        "device": None, "reason": row.skip,
     }  # fmt: skip
+
+
+def rate_of(made: Sequence[tuple[Record, float]]) -> tuple[str | None, float | None]:
+    """(the device of most of these runs, its seconds per multiply-add); made: each with its multiply-adds."""
+    if not made:
+        return None, None
+    ((device, _),) = Counter(record.volatile.device for record, _ in made).most_common(1)
+    here = [(record.volatile.seconds, cost) for record, cost in made if record.volatile.device == device]
+    return device, sum(seconds for seconds, _ in here) / sum(cost for _, cost in here)
 
 
 def _why(chosen: Mapping[str, RunSpec], asked: Set[str]) -> dict[str, list[str]]:
@@ -172,7 +183,7 @@ def show_plan(
         amount = f"{work / 1e15:.1f} P" if work >= 1e15 else f"{work / 1e12:.1f} T"
         line += f"; at most {amount} multiply-adds"
     if left and len(known) == len(left):
-        line += f", about {duration(sum(known))} of one job's time by the records here"
+        line += f", about {duration(sum(known))} of one job's time by the records here from {left[0]['device']}"
     elif work:
         line += "; how long they take, the first record here will tell"
     console.print(Text(line))

@@ -1,4 +1,4 @@
-"""Figures of a results folder, as files: DIR/<suite>/<figure>.svg."""
+"""Figures of a results folder, as files: DIR/<block>/<figure>.svg; a suite's only block bears the suite's name."""
 
 from __future__ import annotations
 

@@ -108,7 +108,12 @@ def compare(
 
 def plot(
     results: ResultsArgument,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Write to DIR/<suite>/.")] = Path("figures"),
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Write to DIR/<suite>/; of a suite of two backbones, DIR/<suite>-<backbone>/."
+        ),
+    ] = Path("figures"),
     format: Annotated[str, typer.Option(metavar="svg|png|pdf", help="The kind of file.")] = "svg",
     runs: RunsOption = Path("runs"),
     only: OnlyOption = None,

@@ -17,7 +17,7 @@ def logits_of(record: Record, runs: Path) -> np.ndarray | None:
     """[M, C] the test logits that a run has left, class after class; None where they are not there, whole."""
     folder, file = runs / record.stem, "logits.safetensors"
     try:
-        manifest.verify(folder, record.key, [file], record.numbers)
+        manifest.verify(folder, record.key, [file], {record.numbers})
     except manifest.DamagedError:
         return None
     from safetensors.numpy import load_file

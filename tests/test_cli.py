@@ -186,7 +186,7 @@ def test_the_plan_of_what_is_done(server, good):
     ce, crt, ride = json.loads(done.stdout)
     assert list(ce) == [
         "run", "label", "seed", "data", "backbone", "block", "epochs", "why", "status", "parents", "train_macs",
-        "seconds", "reason",
+        "seconds", "device", "reason",
     ]  # fmt: skip
     assert [item["status"] for item in (ce, crt, ride)] == ["done"] * 3
     assert ce["why"] == ["asked", "stage1 of crt"] and crt["parents"] == {"stage1": "ce"} and crt["epochs"] == 5

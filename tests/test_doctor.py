@@ -377,6 +377,21 @@ def test_weights_whose_manifest_is_gone_are_told(good, capsys):
     assert done.code == 1 and "damaged weights (1)" in done.out and "manifest.json" in done.out
 
 
+def test_a_run_of_two_suites_that_was_trained_twice_may_keep_the_weights_of_either(good, capsys):
+    """The record of the suite that was read last was taken for the only one."""
+    first = record.read(one(good))
+    again = first.model_copy(update={"right": tuple(n - 1 for n in first.right)})
+    assert again.key == first.key and again.numbers != first.numbers
+    for suite, made in (("again", again), ("later", first)):
+        made = made.model_copy(update={"suite": suite})
+        make_records.write(good / "results", [make_records.row([made])], [made], suite=suite)
+    run = good / "runs" / first.stem
+    for numbers, code in ((first.numbers, 0), (again.numbers, 0), ("f" * 64, 1)):
+        checkpoints.save_final(run, first.key, {"weights": {"x": torch.ones(3)}}, numbers)
+        done = doctor(capsys, good)
+        assert done.code == code and ("damaged weights (1)" in done.out) == bool(code)
+
+
 def test_a_record_that_cannot_be_read_is_not_damaged(good, capsys, monkeypatch):
     path, read = one(good), Path.read_bytes
     denied = PermissionError(13, "Permission denied")

@@ -281,6 +281,26 @@ def test_block_names_are_file_names_and_differ(tmp_path):
         assert "/" not in name and not name.startswith(".")
 
 
+def test_blocks_of_one_suite_are_named_by_what_tells_them_apart():
+    nets = [("toy", "cifar10_lt(imbalance=100)", net, "a") for net in ("resnet8", "resnet20")]
+    assert blocks.file_names(nets) == ["toy-resnet8", "toy-resnet20"]
+    sets = [("toy", f"cifar10_lt(imbalance={n})", "resnet8", "a") for n in (10, 100)]
+    assert blocks.file_names([*sets, nets[1]]) == [
+        "toy-cifar10_lt_imbalance_10-resnet8", "toy-cifar10_lt_imbalance_100-resnet8",
+        "toy-cifar10_lt_imbalance_100-resnet20",
+    ]  # fmt: skip
+    assert blocks.file_names([sets[0], ("other", "a", "b", ""), sets[0]]) == ["toy", "other", "toy-2"]
+    recipes = [("toy", "a", "b", recipe) for recipe in ("", "ride200 [epochs=3]", "TOY", "..", "/")]
+    assert blocks.file_names(recipes) == ["toy", "toy-ride200_epochs_3", "toy-TOY", "toy-2", "toy-3"]
+
+
+def test_a_suite_of_two_backbones_has_a_folder_of_figures_for_each(tmp_path):
+    made = [make("ce"), make("ce", backbone="resnet20")]
+    write(tmp_path, [row([one], block=str(i) * 64) for i, one in enumerate(made)], made)
+    found, _ = blocks.load(tmp_path, NOWHERE)
+    assert [block.name for block in found] == ["toy-resnet8", "toy-resnet20"]
+
+
 def test_plot_writes_them_and_brings_no_torch(tmp_path):
     suite(tmp_path, seeds=1)
     code = (
