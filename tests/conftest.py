@@ -13,6 +13,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
 
+import plans
 import pytest
 import simulated_records
 import small_lists
@@ -102,6 +103,15 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in set(sys.modules) - before:
         if name.startswith(("ltbench_plugin_", "own_helper_")):
             del sys.modules[name]
+
+
+@pytest.fixture
+def panel(own_registry: None, tmp_path: Path) -> Path:
+    """A plugin whose method starts from runs of other seeds, and will not run on resnet20."""
+    path = tmp_path / "panel.py"
+    path.write_text(plans.ENSEMBLE)
+    registry.load_plugin(str(path))
+    return path
 
 
 @pytest.fixture
