@@ -167,7 +167,7 @@ class Record(_Part):
     parameters: int = 0
     macs: float = 0.0  # multiply-adds per image of convolutions and matrix products, no part skipped
     macs_used: float = 0.0  # the same, as the test images used them
-    source: str = ""  # sha256 of the method's source
+    source: str = ""  # sha256 of the method's code, see sources.source_hash()
     volatile: Volatile = Volatile()
 
     @model_validator(mode="after")

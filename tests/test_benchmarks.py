@@ -189,6 +189,32 @@ def test_without_a_folder_or_a_row_of_enough_seeds_it_says_so(tmp_path):
         assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
 
 
+def test_made_runs_differ_by_their_images_and_by_what_their_seeds_are_worth():
+    import null_made
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    for worth in (0.0, 2.0):  # beside worth, each image is drawn: sqrt(E[easy (1 - easy)] / 400 images) = 1.8 points
+        sd = np.mean([null_made.row(random, worth, 400).mean(1).std(ddof=1) for _ in range(200)])
+        assert 100 * sd == pytest.approx(1.75 if not worth else 2.45, abs=0.15)
+
+
+def test_what_is_said_of_made_rows_is_one_line_for_each_worth_and_size(monkeypatch):
+    import null_made
+
+    monkeypatch.setattr(null_made, "SIZES", (1, 2))
+    lines = list(null_made.lines(3, (0.0, 1.0), images=30))
+    assert lines[:2] == list(null_made.HEAD) and lines == list(null_made.lines(3, (0.0, 1.0), images=30))
+    cells = [[cell.strip(" %") for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert [cell[:2] for cell in cells] == [["0.0", "1"], ["0.0", "2"], ["1.0", "1"], ["1.0", "2"]]
+    assert all(float(low) <= float(mean) <= float(high) for _, _, mean, low, high, *_ in cells)
+    for word in ("0", "1 2"):
+        done = subprocess.run(
+            [sys.executable, "null_made.py", *word.split()], cwd=BENCHMARKS, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (2, "") and "How rough the shares" in done.stderr
+
+
 TABLE = ("cifar100_lt", "cifar100_lt_short")
 
 
