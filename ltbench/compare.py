@@ -11,25 +11,24 @@ from typing_extensions import TypedDict
 
 from . import paired, planfile
 from . import record as records
-from .behrens_fisher import half_width
+from .behrens_fisher import Variance, half_width
 from .digits import fixed
 from .errors import LtbenchError, unknown
 from .footers import heading
 from .planfile import PlanFile, Row
 from .record import Record
 from .scores import GROUPS, group_classes, is_resampled
+from .student import ROUNDING
 
 if TYPE_CHECKING:
     import numpy as np
 
-RESAMPLES, SEED = 2000, 0
-NORMAL = 1.959964  # the normal distribution's two-sided 95 % point
 LEAST = 1e-12  # the smallest p that is told
 EXTREMES = 5  # classes that gained and lost most
 
 
 class Gap(TypedDict):
-    """A minus B in per cent, and the 95 % bootstrap interval of it; None for a group without classes."""
+    """A minus B in per cent, and its 95 % interval; None for a group without classes, and where nothing can tell."""
 
     difference: float | None
     low: float | None
@@ -152,7 +151,7 @@ def _comparison(plan: PlanFile, ours: Row, theirs: Row, runs: Mapping[str, Recor
     if len({run.total for run in (*a, *b)}) != 1:
         raise LtbenchError("compare: some records are of other test images than the others")
     right_a, right_b = _hits(a), _hits(b)
-    gaps = bootstrap(right_a, right_b, first.total, {"top1": range(len(first.total)), **groups})
+    gaps = intervals(right_a, right_b, first.total, {"top1": range(len(first.total)), **groups})
     classes = _classes(a, b, groups, plan.class_names(ours.block, len(first.total)))
     asked = {int(seed) for row in (ours, theirs) for seed in row.keys}
     ranked = sorted(classes, key=lambda c: (-c["difference"], c["number"]))
@@ -207,71 +206,38 @@ def _classes(
     return found
 
 
-# The bootstrap
-
-
-def bootstrap(
+def intervals(
     a: np.ndarray, b: np.ndarray, total: Sequence[int], groups: Mapping[str, Sequence[int]]
 ) -> dict[str, Gap]:
-    """The gaps in groups of classes, with bootstrap intervals over seeds and test images.
+    """The gaps in groups of classes, with intervals over seeds and test images.
 
-    a, b: [S, M] whether runs of the same seeds predict each test image right, class after class; total: [C]. Seeds and
-    the images of each class are drawn with replacement, each on its own as they are crossed; an image is drawn for all
-    seeds and both rows at once. With one seed these are percentiles over images. With several, such draws count the
-    chance of a single answer three times (Owen 2007) and do not know how few seeds there are, so their spread is scaled
-    to the half-width of paired.crossed_variance(). The random seed is fixed: the same records
-    give the same interval, and b against a is drawn as a against b, unless the two are even in all that is known.
+    a, b: [S, M] whether runs of the same seeds predict each test image right, class after class; total: [C]. The
+    interval of several seeds is that of the test in paired.py: it lacks 0 where p is below 0.05. That of one seed is
+    the normal one over images.
     """
     import numpy as np
 
-    gaps = np.split(a.astype("f4") - b, np.cumsum(total)[:-1], axis=1)
-    lead = int(a.sum()) - int(b.sum())
-    if lead < 0 or (lead == 0 and _kinds(gaps) < _kinds([-gap for gap in gaps])):  # behind, or even but not the same
-        return {name: _turned(gap) for name, gap in bootstrap(b, a, total, groups).items()}
-    random = np.random.default_rng(SEED)
-    seeds = random.multinomial(len(a), [1 / len(a)] * len(a), size=RESAMPLES)  # [R, S]
-    members = {name: set(classes) for name, classes in groups.items()}
-    ahead = {name: np.zeros(RESAMPLES) for name in groups}  # [R] images of the group by which A is, a seed
-    of_class = {c: [name for name, classes in members.items() if c in classes] for c in range(len(gaps))}
-    for c, gap in enumerate(gaps):
-        if images := gap.shape[1]:
-            # images that are alike in all seeds are drawn as one kind: the same distribution, far fewer numbers
-            kinds, count = np.unique(gap, axis=1, return_counts=True)
-            drawn = random.multinomial(images, count / images, size=RESAMPLES)
-            for name in of_class[c]:
-                ahead[name] += ((drawn @ kinds.T) * seeds).sum(1) / len(a)
-    return {name: _gap([gaps[c] for c in classes], ahead[name]) for name, classes in groups.items()}
+    of_class = np.repeat(np.arange(len(total)), total)
+    one_more = a.view("i1") - b.view("i1")
+    return {name: _gap(one_more[:, np.isin(of_class, list(classes))]) for name, classes in groups.items()}
 
 
-def _kinds(gaps: Sequence[np.ndarray]) -> list[tuple[list[list[float]], list[int]]]:
-    """Of each class the kinds of images by what they add in each seed, and how many are of each."""
-    import numpy as np
-
-    each = [np.unique(gap, axis=1, return_counts=True) for gap in gaps if gap.size]
-    return [(kinds.T.tolist(), count.tolist()) for kinds, count in each]
-
-
-def _turned(gap: Gap) -> Gap:
-    if gap["difference"] is None or gap["low"] is None or gap["high"] is None:
-        return gap
-    # from 0, as -0.0 would be shown with a sign
-    return {"difference": 0 - gap["difference"], "low": 0 - gap["high"], "high": 0 - gap["low"]}
-
-
-def _gap(gaps: Sequence[np.ndarray], ahead: np.ndarray) -> Gap:
-    """Of some classes; gaps: a [S, images] each, ahead [R] images in each draw."""
-    import numpy as np
-
-    values = np.concatenate(gaps, axis=1) if gaps else np.zeros((1, 0))
-    if not values.size:
+def _gap(one_more: np.ndarray) -> Gap:
+    """Of A's answers minus B's [S, images]."""
+    seeds, images = one_more.shape
+    if not images:
         return {"difference": None, "low": None, "high": None}
-    mean = float(values.mean(dtype=float))
-    spread = ahead / values.shape[1] - mean
-    if len(values) > 1 and values.shape[1] > 1 and spread.std() > 0:
-        _, variance = paired.crossed_variance(values)
-        spread *= half_width(variance) / (NORMAL * spread.std())
-    low, high = 100 * (mean + np.percentile(spread, [2.5, 97.5]))
-    return {"difference": 100 * mean, "low": float(low), "high": float(high)}
+    mean = float(one_more.mean(dtype=float))
+    if images == 1:
+        return {"difference": 100 * mean, "low": None, "high": None}
+    if seeds > 1:
+        _, variance = paired.crossed_variance(one_more)
+    else:
+        variance = Variance(0.0, 1, float(one_more.var(ddof=1, dtype=float)) / images)
+    if variance.total < ROUNDING**2 and mean:  # all differ alike: there is no spread to tell by
+        return {"difference": 100 * mean, "low": None, "high": None}
+    half = half_width(variance) if variance.total else 0.0
+    return {"difference": 100 * mean, "low": 100 * (mean - half), "high": 100 * (mean + half)}
 
 
 # Text
@@ -300,7 +266,7 @@ def lines(found: Comparison) -> list[str]:
         *_extremes("A is furthest behind in", found["lost"]),
         "",
         f"many > {found['groups'][0]}, few < {found['groups'][1]} training images.",
-        f"[low, high]: 95 %, bootstrap over {f'{run}s and ' if n > 1 else ''}test images, {RESAMPLES} draws.",
+        f"[low, high]: 95 %, over {f'{run}s and ' if n > 1 else ''}test images, by the same test.",
     ]
     if lacking:
         out.append(f"{run.capitalize()} {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")
@@ -313,7 +279,7 @@ def _said(gap: Gap) -> str:
     if gap["difference"] is None:
         return "   n/a"
     value, low, high = (fixed(gap[key], 2, sign=True) for key in ("difference", "low", "high"))
-    return f"{value:>6}  [{low}, {high}]"
+    return f"{value:>6}  " + (f"[{low}, {high}]" if gap["low"] is not None else "no interval")
 
 
 def _told(p: float | None) -> str:

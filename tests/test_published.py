@@ -130,7 +130,9 @@ def test_every_committed_line_names_a_row_as_a_suite_would():
         ref = labels.parse(entry.label)
         assert labels.label(ref.method, ref.options) == entry.label
         assert entry.data.startswith(("cifar100_lt(imbalance=", "cifar10_lt(imbalance="))
-        assert entry.recipe in ("ride200", "ldam200") and entry.epochs == 200 and entry.backbone == "resnet32"
+        assert (
+            entry.recipe in ("ride200", "ldam200", "sade200") and entry.epochs == 200 and entry.backbone == "resnet32"
+        )
         assert 20 < entry.top1 < 95 and entry.source
         groups = [g for g in (entry.many, entry.medium, entry.few) if g is not None]
         assert not groups or min(groups) < entry.top1 < max(groups)
