@@ -155,6 +155,8 @@ def doctor(
     load_plugins(plugin)
     from . import doctor as doctor_
 
+    if runs != Path("runs") and not runs.is_dir():
+        raise LtbenchError(f"--runs {runs}: there is no such folder")
     found = doctor_.in_order(doctor_.examine(results, runs))
     if fix:
         for here in found.values():

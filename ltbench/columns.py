@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .digits import fixed, plus_minus
 from .errors import LtbenchError, unknown
@@ -41,6 +41,16 @@ def _top(row: TableRow) -> str:
         return "n/a"  # complete, but without what it would have to be re-scored from
     value = f"{shown} " if row["n"] else ""
     return value + (f"({row['n']} of {row['asked']})" if row["status"] == "partial" else row["status"])
+
+
+def _marked(column: Column) -> Column:
+    """A column that says what the one of top-1 would: of how many seeds a row is, or why it is of none."""
+
+    def text(row: TableRow) -> str:
+        status = f"{row['n']} of {row['asked']}" if row["status"] == "partial" else row["status"]
+        return column.text(row) + (f" ({status})" if status != "complete" else "")
+
+    return replace(column, text=text)
 
 
 def _score(row: TableRow) -> str:
@@ -115,7 +125,8 @@ def chosen_columns(asked: Sequence[str], rows: Sequence[TableRow] = ()) -> list[
         if name not in by_name:
             raise LtbenchError(f"--columns: {unknown('column', name, [c.key for c in COLUMNS])}")
     if asked:
-        return [by_name[name] for name in asked]
+        first, *others = [by_name[name] for name in asked]
+        return [first if "top1" in {c.key for c in (first, *others)} else _marked(first), *others]
     return [c for c in COLUMNS if any(map(c.wanted, rows))]
 
 

@@ -145,6 +145,8 @@ def predicts(trials: Trials) -> None:
             wrong = misshapen(prediction, len(image), CLASSES)
             need(not wrong, f"{name} gives {wrong}")
             need(bool(torch.isfinite(prediction.logits).all()), f"{name} gives logits that are not finite")
+            for key, value in prediction.per_image.items():
+                need(bool(torch.isfinite(value).all()), f"{name} gives per_image {key!r} that is not finite")
     need(same(state(method), before[0]), "predict changed a weight or buffer")
     need(kept(method) == before[1], "predict changed an attribute: what it keeps stays behind when weights change")
     need(torch.equal(image, given), "predict wrote into the images")

@@ -135,6 +135,9 @@ def misshapen(prediction: Prediction, images: int, classes: int) -> str:
         return f"logits {shape}, not {(images, classes)}"
     if members is not None and (members.dim() != 3 or tuple(members.shape[1:]) != shape):
         return f"members {tuple(members.shape)}, not (experts, {images}, {classes})"
+    unnamed = [key for key in prediction.per_image if not isinstance(key, str)]
+    if unnamed:
+        return f"per_image under {unnamed[0]!r}, which is no name"
     bad = [key for key, value in prediction.per_image.items() if tuple(getattr(value, "shape", ())) != (images,)]
     return f"per_image {bad[0]!r} that is not one number per image" if bad else ""
 

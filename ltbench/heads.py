@@ -47,7 +47,9 @@ def _in_fp32(feature: Tensor) -> AbstractContextManager[None]:
 
 
 def make_heads(kind: HeadKind, dim: int, classes: int, *, experts: int = 1, scale: float = SCALE) -> nn.ModuleList:
-    """One head per expert, for features of `dim`."""
+    """One head per expert, for features of `dim`. Raises ValueError for another kind."""
     if kind == "cosine":
         return nn.ModuleList(CosineHead(dim, classes, scale) for _ in range(experts))
-    return nn.ModuleList(LinearHead(dim, classes) for _ in range(experts))
+    if kind == "linear":
+        return nn.ModuleList(LinearHead(dim, classes) for _ in range(experts))
+    raise ValueError(f"a head is linear or cosine, got {kind!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def construct(spec: RunSpec, train: Data, accelerator: Accelerator) -> Method:
     """The run's method, untrained, on the device; its weights are drawn from torch's global generator."""
     device = accelerator.device
     problem = Problem(train.counts.cpu(), train.size, partial(backbones.build, spec.net, train.size))
-    method = registry.get(spec.ref.method)(problem, **spec.ref.options)
+    method = registry.get(spec.ref.method)(problem, **deepcopy(dict(spec.ref.options)))  # the plan's stay as they are
     return method.to(device).to(memory_format=torch.channels_last)
 
 

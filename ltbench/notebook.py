@@ -26,7 +26,7 @@ ORIGIN = ("suite", "data", "backbone", "recipe", "label", "seed", "key", "asked"
 class Results:
     """What a results folder holds.
 
-    records: key -> the record (ltbench/record.py says what its fields are), over all suites in the folder.
+    records: key -> the record (ltbench/record.py says what its fields are), over all suites in the folder: a mapping.
     each: every record, beside the row of its suite's plan that it is of; None where it is of none.
     refused: what was damaged, and why.
     plans: suite -> what it asks for.
@@ -52,6 +52,9 @@ class Results:
         for name in options:
             if name not in allowed:
                 raise LtbenchError(unknown("option", name, sorted(allowed)))
+        groups = options.get("groups")
+        if isinstance(groups, str) or (groups is not None and len(groups) != 2):
+            raise LtbenchError(f"groups: two numbers of images, as in (100, 20), got {groups!r}")
         return tables.load(self.folder, tables.Options(**options)).rows
 
     def leaderboard(self, **options: Any) -> pd.DataFrame:
@@ -141,12 +144,14 @@ def _line(row: TableRow) -> dict[str, Any]:
 
 
 def _run(record: Record) -> dict[str, Any]:
-    scored = figures(record) if record.status == "complete" else {}
+    complete = record.status == "complete"
+    scored = figures(record) if complete else {}
+    costs = {"params": record.parameters, "macs": record.macs, "macs_used": record.macs_used}
     return {
         "status": record.status, "reason": record.reason,
         **{name: math.nan if scored.get(name) is None else scored[name] for name in FIGURES[:-1]},
-        "params": record.parameters, "macs": record.macs, "macs_used": record.macs_used,
+        **(costs if complete else dict.fromkeys(costs, math.nan)),
         "method": record.method, **{name: record.recipe.get(name) for name in ("epochs", "lr", "precision")},
-        "seconds": record.volatile.seconds, "started": record.volatile.started,
+        "seconds": record.volatile.seconds if complete else math.nan, "started": record.volatile.started,
         "commit": record.volatile.commit, "clean": record.volatile.clean, "device": record.volatile.device,
     }  # fmt: skip

@@ -64,8 +64,8 @@ def table(
         raise LtbenchError(f"--columns: {format} has all of them; choose among text, md, latex and html")
     options = tables.Options(
         None if baseline is None else _row(baseline, results), sort,
-        () if columns is None else tuple(columns.split(",")), _groups(groups), metric, test_list, _taus(adjust), runs,
-        _rows(only, results),
+        () if columns is None else tuple(map(str.strip, columns.split(","))), _groups(groups), metric, test_list,
+        _taus(adjust), runs, _rows(only, results),
     )  # fmt: skip
     board = tables.load(results, options)
     gc.freeze()  # all that was read lives to the end: the collector need not walk through it, not even then

@@ -215,6 +215,8 @@ def place(error: BaseException) -> str:
 
 def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
     """name -> (annotation, default) of each option, in the order of the signature."""
+    from .method import Ref
+
     try:
         hints = get_type_hints(cls.__init__, include_extras=True)
     except NameError as error:
@@ -238,6 +240,8 @@ def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
             )
         if p.name.startswith("_"):
             raise LtbenchError(f"{origin(cls)}: option {p.name!r}: a name does not begin with _")
+        if hints.get(p.name) is Ref and not _is_ref(p.default):
+            raise LtbenchError(f"{origin(cls)}: option {p.name!r}: its default is no Ref: write Ref({p.default!r})")
         try:
             canonical_json(canonical(p.default))
         except (TypeError, ValueError):

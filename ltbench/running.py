@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -82,6 +83,8 @@ def run(
     if todo and main_process:
         for told, n in Counter(_former(plan, why, settings).values()).items():
             _remark(f"{told}; it stays, and fills no row", f"{n} of {len(todo)} runs to do")
+        for line in _elsewhere(plan, settings):
+            _remark(line, "beside these")
         _remark(plan.suite.recipe.remark(), f"recipe {plan.suite.recipe.name}".rstrip())
     with signals.caught(), Screen(todo, plan.runs, console(stderr=True, quiet=not main_process)) as screen:
         ended = pool.carry_out(
@@ -221,6 +224,31 @@ def _former(plan: Plan, why: Mapping[str, str], settings: Settings) -> dict[str,
     return differences([plan.runs[key] for key, reason in why.items() if reason == NOT_DONE], asked, folder)
 
 
+def _elsewhere(plan: Plan, settings: Settings) -> list[str]:
+    """What the suite's folder has finished under other --set values: without these, none of it counts."""
+    from . import planfile
+    from . import record as records
+    from .keys import stem
+
+    folder = settings.results / plan.suite.name
+    try:
+        rows = planfile.read(folder).rows
+    except LtbenchError:
+        return []
+    there = {path.stem for path in records.files(folder)}
+    found: Counter[tuple[str, ...]] = Counter()
+    for row in rows:
+        keys = row.keys.items() if row.keys.values() - plan.runs.keys() else ()
+        found[row.sets] += sum(stem(row.method, key, int(seed)) in there for seed, key in keys)
+    told = {
+        " ".join(f"--set {shlex.quote(value)}" for value in sets) or "no --set": n for sets, n in found.items() if n
+    }
+    return [
+        f"{n} runs of rows asked for with {sets} are in {folder}; they count with that alone"
+        for sets, n in told.items()
+    ]
+
+
 def _check_room(*folders: Path) -> None:
     """Raises LtbenchError where a folder cannot be written to, before hours are spent on what could not be kept."""
     for folder in folders:
@@ -260,6 +288,8 @@ def _print_plan(
         print(json.dumps([*items, *map(plan_listing.skipped_item, skipped)], indent=1, ensure_ascii=False))
         return
     plan_listing.show_plan(items, skipped, plan.overlaps, console())
+    for line in _elsewhere(plan, settings) if why else ():
+        _remark(line, "beside these")
     own = plan.suite.recipe.remark()
     whose = {own: [f"recipe {plan.suite.recipe.name}".rstrip()]}
     for run in chosen.values():

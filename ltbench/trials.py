@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +93,7 @@ class Trials:
     def build(self) -> Method:
         """The method, untrained, without parents."""
         problem = Problem(self.train.counts, SIZE, lambda: backbones.build(BACKBONE))
-        return self.cls(problem, **self.ref.options)
+        return self.cls(problem, **deepcopy(dict(self.ref.options)))  # as a run has them: its own
 
     def fresh(self, seed: int = 0) -> Method:
         """The method as a run begins with it."""

@@ -439,3 +439,38 @@ def test_what_fails_several_tests_is_told_once(monkeypatch):
     whole = [detail for detail in details if "no such layer" in detail]
     assert len(whole) == len(set(whole)) == 2, "once in a situation, which is named, and once in none"
     assert len(details) > 6 and {detail for detail in details if detail not in whole} == {": as plans"}
+
+
+@pytest.mark.parametrize(
+    ("per_image", "said"),
+    [
+        (lambda p: {"sure": p.amax(1) / 0}, "predict gives per_image 'sure' that is not finite"),
+        (lambda p: {3: p.amax(1)}, "predict gives per_image under 3, which is no name"),
+    ],
+)
+def test_figures_of_images_that_no_record_can_hold(per_image, said):
+    def predict(self, image):
+        logits = self.logits(image)
+        return Prediction(logits, per_image=per_image(logits))
+
+    with pytest.raises(BrokenContract, match=said):
+        TESTS["predicts"](broken("figures", predict=predict))
+
+
+def test_an_option_that_a_method_changes_is_its_own():
+    """A list that one network of the method filled was that of the next."""
+
+    class Filling(registry.get("ce")):
+        """Fills its list."""
+
+        def __init__(self, problem, *, shares: list[float] = [0.1]):  # noqa: B006
+            shares.append(0.2)
+            assert shares == [0.1, 0.2]
+            super().__init__(problem)
+
+    registry.register("broken_filling")(Filling)
+    trials = Trials(Ref("broken_filling"))
+    for _ in range(2):
+        trials.build()
+    TESTS["seeded"](trials)
+    assert trials.ref.options["shares"] == [0.1]

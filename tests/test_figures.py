@@ -22,6 +22,7 @@ from rich_records import METHODS, drawn, suite
 
 from ltbench import blocks, figures, planfile
 from ltbench.figures import names, style
+from ltbench.record import PerImage
 
 NOWHERE = Path("no-such-runs")
 KINDS = pytest.mark.parametrize("kind", figures.KINDS, ids=lambda kind: kind.name)
@@ -113,6 +114,21 @@ def test_with_little_to_show_it_says_so(kind, little):
         assert kind.title in words(figures.inline(kind, little))
     except figures.NothingError as reason:
         assert str(reason) and not str(reason).endswith(".")
+
+
+def test_each_figure_of_images_has_a_panel_of_its_own(tmp_path):
+    """Confidence and entropy stood on one axis, "confidence and 1 more", as experts that a router asks."""
+    given = {"confidence": 0.9, "entropy": 2.5, "change": -3.0}
+    per_image = {key: PerImage(mean=value, by_class=(value,) * 40) for key, value in given.items()}
+    made = [drawn("bbn", 0).model_copy(update={"per_image": per_image}), drawn("ce", 0)]
+    block = block_of(write(tmp_path, [row([one]) for one in made], made))
+    figure = figures.groups.used(block)
+    assert [axes.get_xlabel() for axes in figure.axes] == [f"{key} (mean per test image)" for key in sorted(given)]
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["bbn"]
+        low, high = axes.get_xlim()
+        xs = [float(x) for line in axes.lines for x in line.get_xdata()]
+        assert low < high and xs and all(low <= x <= high for x in xs)
 
 
 def test_one_seed_has_no_interval(tmp_path):

@@ -124,3 +124,18 @@ def test_a_table_says_of_a_missing_row_that_a_run_of_former_settings_is_there(fi
     out = " ".join(calls.ltbench(capsys, "table", finished / "results").out.split())
     said = "seed 0: a finished run of other settings is here; `ltbench plan` says in what it differs"
     assert f" ce: {said}" in out and f" tau_norm(tau=1): {said}" in out and out.count("missing") == 2
+
+
+def test_runs_of_other_set_values_are_told_of(finished, glyph_cache, capsys):
+    """The committed runs are bf16: a plan without that said that all was to do, and nothing more."""
+    changed = ("recipe.precision=bf16", "methods=[ce, {ride: {experts: 2}}]")
+    made = tiny.make(finished, glyph_cache, "ce, tau_norm", *changed)
+    where = tiny.settings(finished, glyph_cache)
+    running._write_plan(made, where)
+    for spec in made.runs.values():
+        done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
+        record.write(outcome.describe(spec).model_copy(update=done), where.record_path(spec).parent)
+    said = "--set recipe.precision=bf16 --set 'methods=[ce, {ride: {experts: 2}}]' are in"
+    done = plan(capsys, finished, glyph_cache, sets=("recipe.precision=bf16", "recipe.lr=0.3"))
+    assert f"beside these: 2 runs of rows asked for with {said}" in done.err
+    assert "beside these" not in plan(capsys, finished, glyph_cache).err, "all of it is done"

@@ -107,3 +107,9 @@ def test_one_head_per_expert_each_with_weights_of_its_own(kind, experts):
 
 def test_the_scale_asked_for_is_taken():
     assert [head.scale for head in make_heads("cosine", 6, 9, experts=2, scale=7.0)] == [7.0, 7.0]
+
+
+def test_a_kind_that_is_none_is_refused():
+    """A misspelt "cosin" gave a linear head, and so a row of another method."""
+    with pytest.raises(ValueError, match="a head is linear or cosine, got 'cosin'"):
+        make_heads("cosin", 8, 5)

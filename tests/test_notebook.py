@@ -129,3 +129,15 @@ except SystemExit:
 def test_the_table_takes_no_pandas(five):
     done = subprocess.run([sys.executable, "-c", CALL, "table", str(five)], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
+
+
+def test_what_a_failed_run_has_not_is_no_zero(tmp_path):
+    failed = make_records.make("ce", status="failed")
+    runs = ltbench.load(write(tmp_path, [make_records.row([failed])], [failed])).runs()
+    assert runs[["params", "macs", "macs_used", "seconds", "top1"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("groups", ["10,5", (1, 2, 3)])
+def test_groups_that_are_not_two_numbers_are_refused(five, groups):
+    with pytest.raises(LtbenchError, match="groups: two numbers of images, as in"):
+        ltbench.load(five).leaderboard(groups=groups)

@@ -277,7 +277,7 @@ def test_the_first_classes_of_a_set_in_memory(glyph_cache):
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (
         lambda r: r.rename(r.parent / "x"),
-        "data.root: there is no folder .*pets; it must hold",
+        "data.root: there is no folder .*pets; it must hold .* with --data DIR or .LTBENCH_DATA",
     ),
     "nothing there": (lambda r: [shutil.rmtree(r / p) for p in ("train", "test")], "no images are named here; it must"),
     "no test part": (lambda r: shutil.rmtree(r / "test"), "pets/test: missing, so there is no test part"),

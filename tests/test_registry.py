@@ -386,3 +386,12 @@ def test_a_method_without_options_has_none():
     assert resolve("bbn", {}) == {} and list(describe(get("bbn"))) == []
     with pytest.raises(OptionError, match=r"unknown option of bbn 'size' \(allowed: none\)"):
         resolve("bbn", {"size": 1})
+
+
+def test_the_default_of_a_ref_is_one():
+    class Second(Method):
+        def __init__(self, problem, *, base: Ref = "ce"):
+            super().__init__(problem)
+
+    with pytest.raises(LtbenchError, match=r"Second: option 'base': its default is no Ref: write Ref\('ce'\)"):
+        registry.signature(Second)

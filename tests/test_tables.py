@@ -236,6 +236,16 @@ def test_the_chosen_columns_in_the_order_asked_for(five):
     assert text(load(five), 80, options).splitlines()[1].split() == ["method", "few", "top-1"]
 
 
+def test_without_top1_the_first_column_says_of_how_many_seeds_a_row_is(five):
+    """A row of two seeds of three, and one that is missing, looked complete."""
+    for asked in (("few", "gain"), ("label", "few")):
+        shown = columns.chosen_columns(asked)
+        said = {row["label"]: [column.text(row) for column in shown] for row in load(five).rows}
+        assert [line[0].rpartition(" (")[2] for line in said.values()] == [said["ce"][0], "2 of 3)", "missing)"]
+        assert not any("(" in cell for line in said.values() for cell in line[1:])
+    assert "(" not in columns.chosen_columns(("label", "top1"))[0].text(load(five).rows[2])
+
+
 def test_a_column_in_which_no_row_says_more_is_shown_when_asked_for(tmp_path):
     made = [make("ce"), make("bbn")]
     board = load(write(tmp_path, [row([r]) for r in made], made))

@@ -36,7 +36,10 @@ def load(data: Path, root: str | None) -> Listed:
     """The images below root, relative to the data folder. Raises LtbenchError that says what is wrong with them."""
     place = data / (expanded(root, "data.root") if root else "folder")
     if not place.is_dir():
-        raise LtbenchError(f"data.root: there is no folder {place}; it must hold {WAYS}")
+        raise LtbenchError(
+            f"data.root: there is no folder {place}; it must hold {WAYS}. Give the folder that it lies in with "
+            "--data DIR or $LTBENCH_DATA"
+        )
     try:
         rows, where = _rows(place)
     except OSError as error:

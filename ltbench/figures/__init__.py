@@ -53,8 +53,9 @@ KINDS = (
         lines.reliability,
     ),
     FigureKind(
-        "experts", "Experts used by group",
-        "How many experts the router asks, on average, for test images of each group.", groups.used,
+        "experts", "Figures of each image by group",
+        "What methods give beside the logits, such as how many experts a router asks: the mean over the test images of "
+        "each group. Each panel has its own scale.", groups.used,
     ),
     FigureKind(
         "training", "Training",

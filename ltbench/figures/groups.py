@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 PARTS = tuple(GROUP_NAMES)  # top1, many, medium, few
 OFFSETS = dict(zip(PARTS, (0.27, 0.09, -0.09, -0.27), strict=True))  # of their marks within a row
+PANELS = 6  # figures of each image that are shown
 TALL = 26  # rows in a figure that grows with them: those of cifar100_lt
 LETTERS = 24
 WORST = 12  # tail classes in the table of confusions
@@ -98,11 +99,11 @@ def _group_legend() -> list[Any]:
     ]
 
 
-def _listed(sheet: Sheet, rows: Sequence[Entry]) -> Axes:
+def _listed(sheet: Sheet, rows: Sequence[Entry], bottom: float = 0.42, top: float = 0.0) -> Axes:
     """Axes whose rows are the leaderboard's, first on top, every other one shaded."""
     texts = [folded(entry.label, LETTERS) for entry in rows]
     left = 0.25 + max(width(line, 8) for text in texts for line in text.split("\n"))
-    axes = sheet.axes(left=left)
+    axes = sheet.axes(left=left, bottom=bottom, top=top)
     axes.set_yticks([-i for i in range(len(rows))], texts)
     axes.set_ylim(0.55 - len(rows), 0.55)
     axes.tick_params(axis="y", length=0)
@@ -117,24 +118,42 @@ def used(block: Block) -> Figure:
     there = [entry for entry in block.ran if entry.complete[0].per_image]
     if not there:
         raise NothingError("no row reports a figure for each image, such as the experts that a router used")
-    names = sorted({key for entry in there for key in entry.complete[0].per_image})
-    rows = [(key, entry) for key in names for entry in block.foremost(TALL, _reporting(there, key))][:TALL]
-    names = list(dict.fromkeys(key for key, _ in rows))
-    if not rows:
+    keys = sorted({key for entry in there for key in entry.complete[0].per_image})
+    panels = {key: rows for key in keys if (rows := block.foremost(TALL, _reporting(there, key)))}
+    if not panels:
         raise NothingError("no row reports a figure for each image with every run")
-    notes = [f"mean over test images; {interval(there)}; {numbers(there)}"]
-    sheet = Sheet(block, "Experts used by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
-    axes = _listed(sheet, [entry for _, entry in rows])
-    highest = 0.0
-    for part in PARTS:
-        values = [[_per_image(run, key, block.groups.get(part)) for run in entry.complete] for key, entry in rows]
-        spreads = [scores.summary(of) for of in values]
-        _marks(axes, part, [(spread["mean"], spread["ci95"]) for spread in spreads])
-        highest = max([highest, *((spread["mean"] or 0) + (spread["ci95"] or 0) for spread in spreads)])
-    axes.set_xlim(0, highest * 1.08 or 1)
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    axes.set_xlabel(f"{shortened(names[0], 30).replace('_', ' ')}{more} (mean per test image)")
+    shown = list(panels.items())[:PANELS]
+    notes = [
+        "" if len(shown) == len(panels) else f"{len(shown)} of {len(panels)} figures",
+        f"mean over test images; {interval(there)}; {numbers(there)}",
+    ]
+    heights = [0.5 + 0.48 * len(rows) for _, rows in shown]
+    sheet = Sheet(block, "Figures of each image by group", notes, sum(heights), _group_legend())
+    for i, (key, rows) in enumerate(shown):
+        axes = _listed(sheet, rows, bottom=0.42 + sum(heights[i + 1 :]), top=sum(heights[:i]))
+        _means(axes, block, key, rows)
     return sheet.figure
+
+
+def _means(axes: Axes, block: Block, key: str, rows: Sequence[Entry]) -> None:
+    """One figure of each row, by group."""
+    spreads = {
+        part: [
+            scores.summary([_per_image(run, key, block.groups.get(part)) for run in entry.complete]) for entry in rows
+        ]
+        for part in PARTS
+    }
+    for part, found in spreads.items():
+        _marks(axes, part, [(spread["mean"], spread["ci95"]) for spread in found])
+    ends = [
+        (spread["mean"] or 0) + sign * (spread["ci95"] or 0)
+        for of in spreads.values()
+        for spread in of
+        for sign in (1, -1)
+    ]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    axes.set_xlim(low * 1.08, high * 1.08 or float(not low))
+    axes.set_xlabel(f"{shortened(key, 60).replace('_', ' ')} (mean per test image)")
 
 
 def _reporting(entries: Sequence[Entry], key: str) -> list[Entry]:
