@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from .analysis import PARTS, QUANTITIES, AnalysedBlock, AnalysedRow, Analysis, ClassFigures, Confuser, Estimate
 from .atomic import write_atomically
 from .digits import fixed, plus_minus
-from .footers import heading
+from .footers import heading, limits
 from .markup import STYLES, csv_text, grid, latex_comments, markdown_line, plain, visible_json
 
 HardNegative = Literal["to_many", "top_confusers", "confusers", "like_many"]
@@ -115,7 +115,7 @@ def notes(block: AnalysedBlock) -> list[str]:
         f"the number of {what}.",
         "Likeness: the cosine of how the images of two classes are answered, 100 where alike. The last three tables "
         f"are means over classes that err{over_what}.",
-        f"Classes: {sizes} (many > {many}, few < {few} training images here). (chance): errors to all classes alike.",
+        f"Classes: {sizes} ({limits(many, few)} here). (chance): errors to all classes alike.",
         *unequal,
         *reasons,
     ]
@@ -159,8 +159,8 @@ def _block(block: AnalysedBlock, kind: str) -> str:
         tables.append((panel.title, grid(kind, [write(panel.first), *PARTS], cells)))
     name, said = heading(block), [*confused(block), *notes(block)]
     if kind == "latex":
-        parts = [line for title, table in tables for line in (f"% {plain(title)}", table)]
-        return "\n".join([*latex_comments(name, said), *parts]) + "\n"
+        parts = [rf"\noindent\textbf{{{write(title)}}}\par\smallskip" + f"\n{table}\n" for title, table in tables]
+        return "\n".join([*latex_comments(name, said), *parts])
     parts = [text for title, table in tables for text in (write(title), table)]
     return "\n\n".join([f"**{write(name)}**", *parts, "  \n".join(map(markdown_line, said))]) + "\n"
 

@@ -50,6 +50,8 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
         raise
     except Exception as error:  # a loss may fail in any way; the eager step then says how
         said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if "_local_scalar_dense" in said:
+            return "it reads a value off the device, as .item(), float() and `if` on a tensor do"
         if plain and re.search("host|device|[Ff]ake", said):
             said += f"; {plain[0]} is a plain tensor: register_buffer() puts it on the GPU and into checkpoints"
         return said

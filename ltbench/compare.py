@@ -14,7 +14,7 @@ from . import record as records
 from .behrens_fisher import Variance, half_width
 from .digits import fixed
 from .errors import LtbenchError, unknown
-from .footers import heading
+from .footers import heading, limits
 from .planfile import PlanFile, Row
 from .record import Record
 from .scores import GROUPS, group_classes, is_resampled
@@ -265,7 +265,7 @@ def lines(found: Comparison) -> list[str]:
         *_extremes("A is furthest ahead in", found["gained"]),
         *_extremes("A is furthest behind in", found["lost"]),
         "",
-        f"many > {found['groups'][0]}, few < {found['groups'][1]} training images.",
+        f"{limits(*found['groups'])}.",
         f"[low, high]: 95 %, over {f'{run}s and ' if n > 1 else ''}test images, by the same test.",
     ]
     if lacking:

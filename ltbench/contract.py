@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from . import answers, capturable, checkpoints, registry
-from .errors import LtbenchError
+from .errors import LtbenchError, first_line
 from .evaluate import evaluate, misshapen, uneven
 from .method import Batch, Clock, Method, ProblemSpec, Ref
 from .trainer import Fit, Interrupted, Progress
@@ -54,7 +54,7 @@ def check(ref: Ref) -> Iterator[Result]:
 def _told(error: Exception) -> str:
     """What went wrong, at which line of the method's file, in which situation."""
     kind = "" if isinstance(error, BrokenContract | LtbenchError) else f"{type(error).__name__}: "
-    said = f"{kind}{error}".partition("\n")[0]  # as a run's reason has it
+    said = first_line(f"{kind}{error}")  # as a run's reason has it
     return " ".join([f": {said}{registry.place(error)}", *getattr(error, "__notes__", ())])
 
 

@@ -32,7 +32,13 @@ def told(error: BaseException) -> str:
     """An error in one line: the file and what the system said of it, or its own text."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return first_line(str(error) or type(error).__name__)
+
+
+def first_line(text: str) -> str:
+    """A text's first line, and the second where the first only announces it: "Error(s) in loading ...:"."""
+    first, *others = text.splitlines()
+    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first
 
 
 def near(name: str, allowed: Iterable[str]) -> str:

@@ -20,6 +20,13 @@ LEFT_OUT = "Only the rows that --only names, and the baseline; the suite may hav
 TRAIN_MIN = "Train min: of the run alone, without those that it starts from."
 
 
+def limits(many: int, few: int) -> str:
+    """Which classes are many, medium and few; no class has fewer images than none."""
+    if not few:
+        return f"many > {many} training images, the others medium"
+    return f"many > {many}, medium {few}..{many}, few < {few} training images"
+
+
 def reasons(rows: Sequence[TableRow]) -> list[str]:
     """Why rows of a block are not complete, where that is known."""
     return [f"{row['label']}: {row['reason']}" for row in rows if row["reason"]]
@@ -56,7 +63,7 @@ def _footer(rows: Sequence[TableRow], shown: Sequence[str] | None, bold: bool) -
         *(_about_published(rows) if shown is None or "reported" in shown else []),
         *(_about_alone(ran) if shown is None or "alone" in shown else []),
         *([TRAIN_MIN] if shown is None or "seconds" in shown else []),
-        f"many > {many}, medium {few}..{many}, few < {few} training images. MACs of convolutions and matrix products.",
+        f"{limits(many, few)}. MACs of convolutions and matrix products.",
         f"Rows {prints.get('rows', '')[:8]}, {'files' if ran[0]['data'].partition('(')[0] in IN_FILES else 'pixels'} "
         f"{prints.get('train', '')[:8]}, commit {', '.join(commits)}, "
         f"{', '.join(devices)}.",

@@ -23,7 +23,7 @@ from . import record as records
 from .data.dataset import Dataset
 from .data.seeds import seed_of
 from .data.streams import Data
-from .errors import LtbenchError, told
+from .errors import LtbenchError, first_line, told
 from .evaluate import Evaluation, evaluate, rehearse
 from .events import Event, Report
 from .graph import make_tape
@@ -81,7 +81,7 @@ def execute(
     except OSError as error:  # a full disk: what was saved before is there, and the same command goes on from it
         results, status, reason = {}, "failed", told(error) + run.trace(error)
     except (Exception, SystemExit) as error:  # a method may even call sys.exit()
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        text = first_line(f"{type(error).__name__}: {error}")
         results, status, reason = {}, "failed", text + run.trace(error)
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     volatile = run.volatile() | {"started": started, "finished": finished}

@@ -16,6 +16,7 @@ from ltbench import (
 )
 from ltbench.analysis import QUANTITIES, analyze
 from ltbench.errors import LtbenchError
+from ltbench.markup import STYLES
 
 pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
@@ -67,6 +68,11 @@ def test_markdown_and_latex_have_the_tables_of_the_text(toy, kind):
     assert made.count("| method") + made.count("| A - B") + made.count(r"\toprule") == tables
     assert made.count("ride(experts=3, diversity=0)") >= tables
     assert ("% needs the package booktabs" in made) == (kind == "latex")
+    if kind == "latex":  # each under its title, in a paragraph of its own
+        titles = [
+            rf"\noindent\textbf{{{STYLES['latex'].write(panel.title)}}}" for panel in analysis_writers.panels(block)
+        ]
+        assert [part.partition(r"\par")[0] for part in made.split("\n\n")[1:] if part.strip()] == titles[1:]
 
 
 @pytest.mark.usefixtures("fewer_resamples")

@@ -66,7 +66,7 @@ def test_other_groups_hold_other_classes(two):
     (found,) = compared(two, "ride(experts=3)", "ce", (40, 5))  # of 200, 60 and 5 images
     assert found["many"]["difference"] == pytest.approx(-2.5) and found["medium"]["difference"] == 25
     assert found["few"]["difference"] is None and found["groups"] == [40, 5]
-    assert "many > 40, few < 5 training images." in lines(found)
+    assert "many > 40, medium 5..40, few < 5 training images." in lines(found)
 
 
 def test_the_other_way_round_is_the_mirror(two):

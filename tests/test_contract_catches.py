@@ -474,3 +474,13 @@ def test_an_option_that_a_method_changes_is_its_own():
         trials.build()
     TESTS["seeded"](trials)
     assert trials.ref.options["shares"] == [0.1]
+
+
+def test_an_error_of_several_lines_is_told_with_its_cause():
+    """What torch says of weights that do not fit ends its first line with a colon."""
+
+    def begin(self, parents, data):
+        self.load_state_dict({"strange": torch.zeros(1)})
+
+    (result,) = [r for r in check(broken("loading", begin=begin).ref) if r.name == "finite_loss"]
+    assert not result.passed and 'state_dict for Brokenloading: Missing key(s) in state_dict: "' in result.detail

@@ -234,8 +234,8 @@ def test_figures_and_report_take_only_too(five, tmp_path, capsys):
     ("words", "said"),
     [
         (("table",), "many > 250, medium 60..250, few < 60"),
-        (("compare", "ce", "ride(experts=3)"), "many > 250, few < 60 training images."),
-        (("analyze",), "many 0, medium 2, few 1 (many > 250, few < 60"),
+        (("compare", "ce", "ride(experts=3)"), "many > 250, medium 60..250, few < 60 training images."),
+        (("analyze",), "many 0, medium 2, few 1 (many > 250, medium 60..250, few < 60"),
         (("report", "--out", "page.html"), ""),
         (("plot", "--out", "figures"), ""),
     ],

@@ -11,7 +11,7 @@ import make_records
 import pytest
 from make_records import make, row, text, write
 
-from ltbench import columns, markup, tables, writers
+from ltbench import columns, footers, markup, tables, writers
 from ltbench.tables import load
 from ltbench.writers import render
 
@@ -147,3 +147,9 @@ def test_the_columns_of_csv_are_the_same_whatever_has_run(tmp_path):
 )
 def test_latex_has_a_minus_before_a_number_and_a_hyphen_in_a_name(text, written):
     assert markup.latex(text) == written
+
+
+def test_where_no_class_is_few_no_limit_below_0_is_told():
+    """Draws of a mild imbalance have groups whose lower limit is 0: "few < 0"."""
+    assert footers.limits(100, 20) == "many > 100, medium 20..100, few < 20 training images"
+    assert footers.limits(2, 0) == "many > 2 training images, the others medium"
