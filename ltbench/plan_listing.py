@@ -167,13 +167,14 @@ def show_plan(
     for title in ("run", "seed", "epochs", "why", "status", *(("estimate",) if known else ())):
         right = title in ("seed", "epochs", "estimate")
         table.add_column(title, justify="right" if right else "left", no_wrap=right or title == "run", overflow="fold")
+    wide = LABEL_WIDTH if console.is_terminal else 10**6  # whoever reads a file may search it for a label
     block = ""
     for item in found:
         if item["block"] != block:  # the runs of a block stand together
             block = item["block"]
-            table.add_row(Text(folded(f"on {block}", LABEL_WIDTH), style="italic"))
+            table.add_row(Text(folded(f"on {block}", wide), style="italic"))
         time = "" if item["seconds"] is None or item["status"] in ENDED else duration(item["seconds"])
-        name, reasons = Text(folded(item["label"], LABEL_WIDTH)), Text("; ".join(item["why"]))
+        name, reasons = Text(folded(item["label"], wide)), Text("; ".join(item["why"]))
         cells = [name, str(item["seed"]), str(item["epochs"]), reasons, item["status"], time]
         table.add_row(*cells[: len(table.columns)])
     console.print(table)

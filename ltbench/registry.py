@@ -144,6 +144,10 @@ def load_plugin(given: str) -> None:
     except ImportError as error:
         file = f"{given}.py"
         meant = f"; did you mean {file!r}?" if error.name == given and Path(file).is_file() else ""
+        if "relative import" in str(error):
+            meant = (
+                "; a file imports ltbench's methods as `from ltbench.methods.ce import CE`, what lies beside it by name"
+            )
         raise LtbenchError(f"--plugin {given}{_line_in(error, name, path)}: {error}{meant}") from error
     except Exception as error:
         line = _line_in(error, name, path)
@@ -351,7 +355,7 @@ def as_ref(given: Any, trail: tuple[str, ...] = ()) -> Ref:
     elif isinstance(given, Mapping) and len(given) == 1:
         ((name, options),) = given.items()
     else:
-        raise OptionError([((), f"a method is a name, or one name with its options, got {given!r}")])
+        raise OptionError([((), f"a method is a name, or one name with its options indented below it, got {given!r}")])
     path = () if isinstance(given, str) else (name,)
     if not isinstance(options, Mapping) and options is not None:
         raise OptionError([(path, f"the options of {name} must be a mapping, got {options!r}")])

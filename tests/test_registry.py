@@ -337,7 +337,7 @@ def test_defaults_are_filled_in_down_to_the_base(sample):
         ({"flag": 1}, ("flag",), "got 1"),
         ({"contu": 1}, ("contu",), "unknown option of sample 'contu'; did you mean 'count'?"),
         ({"base": "rid"}, ("base",), "unknown method 'rid'; did you mean 'ride'?"),
-        ({"base": 3}, ("base",), "a method is a name, or one name with its options, got 3"),
+        ({"base": 3}, ("base",), "a method is a name, or one name with its options indented below it, got 3"),
         ({"base": {"ce": {}, "bbn": {}}}, ("base",), "a method is a name, or one name with its options"),
         ({"base": {"ride": 3}}, ("base", "ride"), "the options of ride must be a mapping, got 3"),
         ({"base": {"ride": {"experts": 9}}}, ("base", "ride", "experts"), "must be less than or equal to 6, got 9"),
@@ -395,3 +395,11 @@ def test_the_default_of_a_ref_is_one():
 
     with pytest.raises(LtbenchError, match=r"Second: option 'base': its default is no Ref: write Ref\('ce'\)"):
         registry.signature(Second)
+
+
+def test_a_relative_import_in_a_file_is_told_how_it_is_written(tmp_path):
+    (tmp_path / "mine.py").write_text("from .ce import CE\n")
+    with pytest.raises(
+        LtbenchError, match=r"mine.py:1: .*relative import.*; a file imports ltbench's methods as `from l"
+    ):
+        load_plugin(str(tmp_path / "mine.py"))

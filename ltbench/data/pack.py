@@ -1,4 +1,4 @@
-"""A pack: one file with exactly the images that a suite needs, lossless, to carry to a machine without a network.
+"""A pack: one file with the training images that a suite needs and the test set, for a machine without a network.
 
 A zip of the pool's labels, the numbers of the rows that are there, their pixels in columns of images as lossless WebP,
 and the sha256 of all pixels. Rows are numbered as in the whole pool, so that a tail is cut from a pack as from it.
