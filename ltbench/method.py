@@ -57,7 +57,7 @@ class Prediction(NamedTuple):
     """What a method says of a batch of test images."""
 
     logits: Tensor  # [B, C]
-    per_image: Mapping[str, Tensor] = _NOTHING  # name -> [B]; reported as means, over all and per class
+    per_image: Mapping[str, Tensor] = _NOTHING  # name -> [B]; the record and a figure have the means
     members: Tensor | None = None  # [E, B, C]: single experts, shown beside their mean
 
 
