@@ -105,7 +105,7 @@ def comparisons(folder: Path) -> str:
 
 def _gap(gap: Gap) -> str:
     value, low, high = (fixed(gap[key], sign=True) for key in ("difference", "low", "high"))
-    return "n/a" if gap["difference"] is None else f"{value} [{low}, {high}]"
+    return value if gap["low"] is None else f"{value} [{low}, {high}]"
 
 
 def example() -> str:

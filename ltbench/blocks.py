@@ -143,6 +143,6 @@ def file_names(blocks: Sequence[tuple[str, str, str, str]]) -> list[str]:
 
 
 def _file_name(parts: Sequence[str]) -> str:
-    """No part is longer than what leaves a name of 180 letters."""
+    """Of parts of 60 letters at most."""
     named = [re.sub(r"[^\w.-]+", "_", part, flags=re.ASCII).lstrip(".").rstrip("_")[:60] for part in parts]
     return "-".join(filter(None, named)) or "suite"

@@ -47,8 +47,8 @@ def _marked(column: Column) -> Column:
     """A column that says what the one of top-1 would: of how many seeds a row is, or why it is of none."""
 
     def text(row: TableRow) -> str:
-        status = f"{row['n']} of {row['asked']}" if row["status"] == "partial" else row["status"]
-        return column.text(row) + (f" ({status})" if status != "complete" else "")
+        mark = _top(row).removeprefix(plus_minus(row["top1"]["mean"], row["top1"]["ci95"])).strip(" ()")
+        return " ".join(filter(None, (column.text(row), mark and f"({mark})")))
 
     return replace(column, text=text)
 

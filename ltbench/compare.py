@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from . import paired, planfile
 from . import record as records
-from .behrens_fisher import Variance, half_width
+from .behrens_fisher import half_width
 from .digits import fixed
 from .errors import LtbenchError, unknown
 from .footers import heading, limits
@@ -23,6 +23,7 @@ from .student import ROUNDING
 if TYPE_CHECKING:
     import numpy as np
 
+NORMAL = 1.959964  # the normal distribution's two-sided 95 % point
 LEAST = 1e-12  # the smallest p that is told
 EXTREMES = 5  # classes that gained and lost most
 
@@ -224,20 +225,22 @@ def intervals(
 
 def _gap(one_more: np.ndarray) -> Gap:
     """Of A's answers minus B's [S, images]."""
-    seeds, images = one_more.shape
+    images = one_more.shape[1]
     if not images:
         return {"difference": None, "low": None, "high": None}
     mean = float(one_more.mean(dtype=float))
-    if images == 1:
+    half = _half(one_more) if images > 1 else 0.0
+    if half < ROUNDING:  # all differ alike, or a single image: there is no spread to tell by
         return {"difference": 100 * mean, "low": None, "high": None}
-    if seeds > 1:
-        _, variance = paired.crossed_variance(one_more)
-    else:
-        variance = Variance(0.0, 1, float(one_more.var(ddof=1, dtype=float)) / images)
-    if variance.total < ROUNDING**2 and mean:  # all differ alike: there is no spread to tell by
-        return {"difference": 100 * mean, "low": None, "high": None}
-    half = half_width(variance) if variance.total else 0.0
     return {"difference": 100 * mean, "low": 100 * (mean - half), "high": 100 * (mean + half)}
+
+
+def _half(one_more: np.ndarray) -> float:
+    """Half the width of the interval of a mean over [S, images]; 0 without any spread."""
+    if len(one_more) == 1:
+        return NORMAL * math.sqrt(float(one_more.var(ddof=1, dtype=float)) / one_more.size)
+    _, variance = paired.crossed_variance(one_more)
+    return half_width(variance) if variance.total >= ROUNDING**2 else 0.0
 
 
 # Text
@@ -266,7 +269,9 @@ def lines(found: Comparison) -> list[str]:
         *_extremes("A is furthest behind in", found["lost"]),
         "",
         f"{limits(*found['groups'])}.",
-        f"[low, high]: 95 %, over {f'{run}s and ' if n > 1 else ''}test images, by the same test.",
+        f"[low, high]: 95 %, over {run}s and test images, by the same test."
+        if n > 1
+        else "[low, high]: 95 %, over test images, the normal approximation; McNemar's p is exact.",
     ]
     if lacking:
         out.append(f"{run.capitalize()} {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")

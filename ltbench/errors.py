@@ -37,8 +37,8 @@ def told(error: BaseException) -> str:
 
 def first_line(text: str) -> str:
     """A text's first line, and the second where the first only announces it: "Error(s) in loading ...:"."""
-    first, *others = text.splitlines()
-    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first
+    first, *others = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    return f"{first} {others[0]}" if first.endswith(":") and others else first
 
 
 def near(name: str, allowed: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ class Results:
             if name not in allowed:
                 raise LtbenchError(unknown("option", name, sorted(allowed)))
         groups = options.get("groups")
-        if isinstance(groups, str) or (groups is not None and len(groups) != 2):
+        if groups is not None and not (isinstance(groups, tuple | list) and [*map(type, groups)] == [int, int]):
             raise LtbenchError(f"groups: two numbers of images, as in (100, 20), got {groups!r}")
         return tables.load(self.folder, tables.Options(**options)).rows
 
@@ -152,6 +152,6 @@ def _run(record: Record) -> dict[str, Any]:
         **{name: math.nan if scored.get(name) is None else scored[name] for name in FIGURES[:-1]},
         **(costs if complete else dict.fromkeys(costs, math.nan)),
         "method": record.method, **{name: record.recipe.get(name) for name in ("epochs", "lr", "precision")},
-        "seconds": record.volatile.seconds if complete else math.nan, "started": record.volatile.started,
+        "seconds": record.volatile.seconds or math.nan, "started": record.volatile.started,
         "commit": record.volatile.commit, "clean": record.volatile.clean, "device": record.volatile.device,
     }  # fmt: skip

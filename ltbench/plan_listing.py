@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .listing import overlap_line
+from .reading import WIDE
 from .record import FINAL, Record
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def show_plan(
     for title in ("run", "seed", "epochs", "why", "status", *(("estimate",) if known else ())):
         right = title in ("seed", "epochs", "estimate")
         table.add_column(title, justify="right" if right else "left", no_wrap=right or title == "run", overflow="fold")
-    wide = LABEL_WIDTH if console.is_terminal else 10**6  # whoever reads a file may search it for a label
+    wide = LABEL_WIDTH if console.width < WIDE else console.width  # whoever reads a file may search it for a label
     block = ""
     for item in found:
         if item["block"] != block:  # the runs of a block stand together

@@ -23,9 +23,9 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     label, data, backbone and recipe name the row of ours that it stands beside: recipe is the suite recipe nearest to
     the source's training, epochs what the source trained for. routing and distilled say whether the published model
-    skips experts at test and was distilled, best_epoch whether it is known to be of its best epoch on test. ci95: the
-    source's own half-width, where it gives one. mark: V where the number was read in the named source, Q where it is
-    quoted by the named third party.
+    skips experts at test and was distilled, best_epoch whether its code is known to report the best epoch on test.
+    ci95: the source's own half-width, where it gives one. mark: V where the number was read in the named source, Q
+    where it is quoted by the named third party.
     """
 
     data: str

@@ -245,7 +245,8 @@ def signature(cls: type[Method]) -> Mapping[str, tuple[Any, Any]]:
         if p.name.startswith("_"):
             raise LtbenchError(f"{origin(cls)}: option {p.name!r}: a name does not begin with _")
         if hints.get(p.name) is Ref and not _is_ref(p.default):
-            raise LtbenchError(f"{origin(cls)}: option {p.name!r}: its default is no Ref: write Ref({p.default!r})")
+            meant = f"Ref({p.default!r})" if isinstance(p.default, str) else 'one, as in Ref("ce")'
+            raise LtbenchError(f"{origin(cls)}: option {p.name!r}: its default is no Ref: write {meant}")
         try:
             canonical_json(canonical(p.default))
         except (TypeError, ValueError):

@@ -225,26 +225,27 @@ def _former(plan: Plan, why: Mapping[str, str], settings: Settings) -> dict[str,
 
 
 def _elsewhere(plan: Plan, settings: Settings) -> list[str]:
-    """What the suite's folder has finished under other --set values: without these, none of it counts."""
+    """What the suite's folder has finished under other --set values, in blocks that this plan has not.
+
+    Without these values none of it counts.
+    """
     from . import planfile
     from . import record as records
-    from .keys import stem
 
     folder = settings.results / plan.suite.name
     try:
         rows = planfile.read(folder).rows
     except LtbenchError:
         return []
-    there = {path.stem for path in records.files(folder)}
-    found: Counter[tuple[str, ...]] = Counter()
-    for row in rows:
-        keys = row.keys.items() if row.keys.values() - plan.runs.keys() else ()
-        found[row.sets] += sum(stem(row.method, key, int(seed)) in there for seed, key in keys)
-    told = {
-        " ".join(f"--set {shlex.quote(value)}" for value in sets) or "no --set": n for sets, n in found.items() if n
-    }
+    blocks = {row.block for row in plan.rows}
+    others = [row for row in rows if row.sets and row.block not in blocks]
+    here = records.read_folder(folder)[0] if others else {}
+    done: Counter[tuple[str, ...]] = Counter()
+    for row in others:
+        done[row.sets] += sum(key in here and here[key].status == "complete" for key in row.keys.values())
+    told = {" ".join(f"--set {shlex.quote(value)}" for value in sets): n for sets, n in done.items() if n}
     return [
-        f"{n} runs of rows asked for with {sets} are in {folder}; they count with that alone"
+        f"{folder} has {n} finished run{'s' * (n != 1)} of rows that were asked for with {sets}; without it none counts"
         for sets, n in told.items()
     ]
 

@@ -189,30 +189,32 @@ def test_without_a_folder_or_a_row_of_enough_seeds_it_says_so(tmp_path):
         assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
 
 
-def test_made_runs_differ_by_their_images_and_by_what_their_seeds_are_worth():
+def test_made_runs_are_like_those_that_they_are_made_after():
     import null_made
     import numpy as np
 
     random = np.random.default_rng(0)
-    for worth in (0.0, 2.0):  # beside worth, each image is drawn: sqrt(E[easy (1 - easy)] / 400 images) = 1.8 points
-        sd = np.mean([null_made.row(random, worth, 400).mean(1).std(ddof=1) for _ in range(200)])
-        assert 100 * sd == pytest.approx(1.75 if not worth else 2.45, abs=0.15)
+    for given in (null_made.Like(0.3, 0.06, 0.0), null_made.Like(0.45, 0.09, 0.01)):
+        found = [null_made.like(null_made.made(random, given, 12, 2000)) for _ in range(200)]
+        accuracy, unsure, _ = np.mean(found, axis=0)
+        worth = np.sqrt(np.mean([one.worth**2 for one in found]))
+        assert accuracy == pytest.approx(given.accuracy, abs=0.003) and unsure == pytest.approx(given.unsure, abs=0.002)
+        assert worth == pytest.approx(given.worth, abs=0.003)  # where there is none, half of the estimates are above 0
 
 
-def test_what_is_said_of_made_rows_is_one_line_for_each_worth_and_size(monkeypatch):
+def test_what_made_rows_show_stands_beside_the_real_one(tmp_path):
     import null_made
+    from make_records import predicted, write
 
-    monkeypatch.setattr(null_made, "SIZES", (1, 2))
-    lines = list(null_made.lines(3, (0.0, 1.0), images=30))
-    assert lines[:2] == list(null_made.HEAD) and lines == list(null_made.lines(3, (0.0, 1.0), images=30))
-    cells = [[cell.strip(" %") for cell in line.strip("|").split("|")] for line in lines[2:]]
-    assert [cell[:2] for cell in cells] == [["0.0", "1"], ["0.0", "2"], ["1.0", "1"], ["1.0", "2"]]
-    assert all(float(low) <= float(mean) <= float(high) for _, _, mean, low, high, *_ in cells)
-    for word in ("0", "1 2"):
-        done = subprocess.run(
-            [sys.executable, "null_made.py", *word.split()], cwd=BENCHMARKS, capture_output=True, text=True
-        )
-        assert (done.returncode, done.stdout) == (2, "") and "How rough the shares" in done.stderr
+    write(tmp_path, [], [predicted("ce", seed, (9, 5, 2), offset=seed) for seed in range(6)])
+    found = list(null_made.lines([tmp_path / "toy"], rows=3, sizes=(1, 2)))
+    assert found[:2] == list(null_made.HEAD) and found == list(null_made.lines([tmp_path / "toy"], 3, (1, 2)))
+    cells = [[cell.strip(" %") for cell in line.strip("|").split("|")] for line in found[2:]]
+    assert [cell[:2] + cell[4:5] for cell in cells] == [["toy", "`ce`", "1"], ["toy", "`ce`", "2"]]
+    assert all(float(low) <= float(mean) <= float(high) for *_, mean, low, high, _, _ in cells)
+    for words, code, said in (([], 2, "How rough"), ([str(tmp_path)], 1, "no row has 6 complete seeds in ")):
+        done = subprocess.run([sys.executable, "null_made.py", *words], cwd=BENCHMARKS, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
 
 
 TABLE = ("cifar100_lt", "cifar100_lt_short")

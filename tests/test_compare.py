@@ -113,7 +113,7 @@ def test_every_block_that_has_both(two, tmp_path):
 def test_rows_that_answer_alike_are_not_told_apart(tmp_path):
     made = [predicted(label, seed, (9, 5, seed)) for label in ("ce", "bbn") for seed in (0, 1)]
     (found,) = compared(write(tmp_path, [row(made[:2]), row(made[2:])], made).parent, "bbn", "ce")
-    assert found["top1"] == {"difference": 0, "low": 0, "high": 0} and found["p"] == 1
+    assert found["top1"] == {"difference": 0, "low": None, "high": None} and found["p"] == 1
     assert found["gained"] == found["lost"] == []
 
 
@@ -169,7 +169,7 @@ def test_b_against_a_is_the_mirror_of_a_against_b(seeds):
 def test_without_spread_there_is_no_interval(seeds):
     a, b = np.ones((seeds, 200), dtype=bool), np.zeros((seeds, 200), dtype=bool)
     assert of_all(a, b) == {"difference": 100, "low": None, "high": None}
-    assert of_all(a, a) == {"difference": 0, "low": 0, "high": 0}
+    assert of_all(a, a) == {"difference": 0, "low": None, "high": None}
     one = {"top1": [1]}, (199, 1)  # a single image
     assert intervals(a, b, one[1], one[0])["top1"] == {"difference": 100, "low": None, "high": None}
 

@@ -126,16 +126,37 @@ def test_a_table_says_of_a_missing_row_that_a_run_of_former_settings_is_there(fi
     assert f" ce: {said}" in out and f" tau_norm(tau=1): {said}" in out and out.count("missing") == 2
 
 
-def test_runs_of_other_set_values_are_told_of(finished, glyph_cache, capsys):
-    """The committed runs are bf16: a plan without that said that all was to do, and nothing more."""
-    changed = ("recipe.precision=bf16", "methods=[ce, {ride: {experts: 2}}]")
-    made = tiny.make(finished, glyph_cache, "ce, tau_norm", *changed)
-    where = tiny.settings(finished, glyph_cache)
+def carried_out(finished, data, *sets: str) -> None:
+    """What `run` with these values leaves, of runs that all ended well."""
+    made, where = tiny.make(finished, data, "ce, tau_norm", *sets), tiny.settings(finished, data)
     running._write_plan(made, where)
     for spec in made.runs.values():
         done = {"status": "complete", "right": (0,) * 62, "total": (1,) * 62}
         record.write(outcome.describe(spec).model_copy(update=done), where.record_path(spec).parent)
-    said = "--set recipe.precision=bf16 --set 'methods=[ce, {ride: {experts: 2}}]' are in"
-    done = plan(capsys, finished, glyph_cache, sets=("recipe.precision=bf16", "recipe.lr=0.3"))
-    assert f"beside these: 2 runs of rows asked for with {said}" in done.err
-    assert "beside these" not in plan(capsys, finished, glyph_cache).err, "all of it is done"
+
+
+def test_runs_of_other_set_values_are_told_of(finished, glyph_cache, capsys):
+    """The committed runs are bf16: a plan without that said that all was to do, and nothing more."""
+    carried_out(finished, glyph_cache, "recipe.precision=bf16", "recipe.ema=0.9")
+    done = plan(capsys, finished, glyph_cache, sets=("recipe.lr=0.3",))
+    said = (
+        "has 2 finished runs of rows that were asked for with --set recipe.precision=bf16 --set recipe.ema=0.9; without"
+    )
+    assert said in " ".join(done.err.split())
+    assert "without it" not in plan(capsys, finished, glyph_cache).err, "all of it is done"
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ((), ("recipe.lr=0.3",)),  # the file's own rows
+        (("seeds=[0, 1]",), ("seeds=[0, 7]",)),  # in one block with these
+        (("methods=[focal]",), ("seeds=[0, 7]",)),
+    ],
+)
+def test_runs_that_count_here_too_are_not_called_others(finished, glyph_cache, capsys, before, now):
+    carried_out(finished, glyph_cache, *before)
+    assert "without it" not in plan(capsys, finished, glyph_cache, sets=now).err
+    suite = finished / "tiny.yaml"
+    suite.write_text(suite.read_text().replace("name: tiny", "lr: 0.2"))
+    assert "--set" not in plan(capsys, finished, glyph_cache).err or before

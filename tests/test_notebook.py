@@ -134,10 +134,10 @@ def test_the_table_takes_no_pandas(five):
 def test_what_a_failed_run_has_not_is_no_zero(tmp_path):
     failed = make_records.make("ce", status="failed")
     runs = ltbench.load(write(tmp_path, [make_records.row([failed])], [failed])).runs()
-    assert runs[["params", "macs", "macs_used", "seconds", "top1"]].isna().all(axis=None)
+    assert runs[["params", "macs", "macs_used", "top1"]].isna().all(axis=None) and runs["seconds"].tolist() == [90]
 
 
-@pytest.mark.parametrize("groups", ["10,5", (1, 2, 3)])
+@pytest.mark.parametrize("groups", ["10,5", (1, 2, 3), 100, ("a", "b")])
 def test_groups_that_are_not_two_numbers_are_refused(five, groups):
     with pytest.raises(LtbenchError, match="groups: two numbers of images, as in"):
         ltbench.load(five).leaderboard(groups=groups)

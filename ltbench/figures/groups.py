@@ -123,14 +123,15 @@ def used(block: Block) -> Figure:
     if not panels:
         raise NothingError("no row reports a figure for each image with every run")
     shown = list(panels.items())[:PANELS]
+    seen = list(dict.fromkeys(entry for _, rows in shown for entry in rows))
     notes = [
         "" if len(shown) == len(panels) else f"{len(shown)} of {len(panels)} figures",
-        f"mean over test images; {interval(there)}; {numbers(there)}",
+        f"mean over test images; {interval(seen)}; {numbers(seen)}",
     ]
-    heights = [0.5 + 0.48 * len(rows) for _, rows in shown]
+    heights = [0.6 + 0.48 * len(rows) for _, rows in shown]
     sheet = Sheet(block, "Figures of each image by group", notes, sum(heights), _group_legend())
     for i, (key, rows) in enumerate(shown):
-        axes = _listed(sheet, rows, bottom=0.42 + sum(heights[i + 1 :]), top=sum(heights[:i]))
+        axes = _listed(sheet, rows, bottom=0.52 + sum(heights[i + 1 :]), top=sum(heights[:i]))
         _means(axes, block, key, rows)
     return sheet.figure
 
