@@ -156,7 +156,7 @@ def doctor(
     from . import doctor as doctor_
 
     if runs != Path("runs") and not runs.is_dir():
-        raise LtbenchError(f"--runs {runs}: there is no such folder")
+        print(f"--runs {runs}: there is no such folder; only records are looked at", file=sys.stderr)
     found = doctor_.in_order(doctor_.examine(results, runs))
     if fix:
         for here in found.values():

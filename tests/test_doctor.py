@@ -432,3 +432,8 @@ def test_a_suites_own_folder_may_be_where_one_stands(good, capsys, monkeypatch):
     monkeypatch.chdir(good / "results/toy")
     done = calls.ltbench(capsys, "doctor", ".", "--runs", good / "runs")
     assert done.code == 0 and "foreign" not in done.out
+
+
+def test_a_folder_of_runs_that_is_not_there_is_told(good, capsys):
+    done = calls.ltbench(capsys, "doctor", good / "results", "--runs", good / "typo")
+    assert done.code == 0 and "typo: there is no such folder; only records are looked at" in done.err
