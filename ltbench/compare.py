@@ -271,7 +271,7 @@ def lines(found: Comparison) -> list[str]:
         f"{limits(*found['groups'])}.",
         f"[low, high]: 95 %, over {run}s and test images, by the same test."
         if n > 1
-        else "[low, high]: 95 %, over test images, the normal approximation; McNemar's p is exact.",
+        else "[low, high]: 95 %, over test images, the normal approximation; p is McNemar's.",
     ]
     if lacking:
         out.append(f"{run.capitalize()} {', '.join(map(str, lacking))}: not complete in both, and in no figure here.")
