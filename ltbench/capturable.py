@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from .errors import LtbenchError
 from .method import Batch, Clock, Method
 
+UNTRIED = "it takes a gradient within loss, which cannot be tried without a GPU"
 _TABLES = {*vars(nn.Module()), "parents"}  # torch's own: parameters, buffers, modules, hooks, training; and ours
 
 
@@ -50,6 +51,8 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
         raise
     except Exception as error:  # a loss may fail in any way; the eager step then says how
         said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if "hasPrimaryContext" in said:  # autograd asks for the device of the fakes, and there is none
+            return UNTRIED
         if "_local_scalar_dense" in said:
             return "it reads a value off the device, as .item(), float() and `if` on a tensor do"
         if plain and re.search("host|device|[Ff]ake", said):

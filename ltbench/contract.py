@@ -242,6 +242,8 @@ def recorded(trials: Trials) -> str:
     """Whether its step can be recorded as a CUDA graph at the first and the last epoch; if not, it runs eagerly."""
     for t in _clocks(trials):
         reason = capturable.why_not(trials.fresh().train(), t, trials.batches(t))
+        if reason == capturable.UNTRIED:
+            return f"not known: {reason}"
         if reason:
             return f"no; on a GPU its steps are taken eagerly: {reason}"
     return ""
@@ -268,7 +270,8 @@ def _tried(trials: Trials, cut: Callable[[Batch], Batch], precision: torch.dtype
             with torch.autocast("cpu", precision, enabled=precision != torch.float32):
                 terms = method(t, *batches)
             sum(terms.values()).backward()
-            method.after_step(t)
+            with torch.no_grad():
+                method.after_step(t)
         except Exception as error:  # a method may fail in any way
             return f"no; a run that meets it fails{_told(error)}"
     return ""

@@ -20,7 +20,8 @@ class CE(Classifier):
     @classmethod
     def offers(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
         """A linear head only where it has one."""
-        return ("backbone", "linear_head") if options["head"] == "linear" else ("backbone",)
+        head = options.get("head", "linear")  # a derived class may have no such option
+        return ("backbone", "linear_head") if head == "linear" else ("backbone",)
 
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy."""

@@ -56,7 +56,7 @@ class RIDE(Classifier):
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Nothing. Raises ValueError where options do not go together, or one would change nothing."""
-        loss, head = options["loss"], options["head"]
+        loss, head = options.get("loss", "ldam"), options.get("head", "cosine")  # a derived class may have neither
         if loss == "ldam" and head != "cosine":
             raise ValueError("loss ldam needs head cosine, got head linear (or take loss ce or focal)")
         cls.refuse_idle(options, ("gamma",), loss == "focal", f"loss {loss}")
@@ -68,7 +68,7 @@ class RIDE(Classifier):
     @classmethod
     def refuse_idle(cls, options: Mapping[str, Any], names: tuple[str, ...], used: bool, beside: str) -> None:
         """Raises ValueError where one of these options has been given, and they are not used."""
-        given = [name for name in names if name in options]  # a class derived from this one may lack some
+        given = [name for name in names if name in options]
         for name in given if not used else ():
             if options[name] != signature(cls).parameters[name].default:
                 raise ValueError(f"{name} changes nothing beside {beside}")
@@ -76,7 +76,8 @@ class RIDE(Classifier):
     @classmethod
     def offers(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Experts that can be run one by one; linear heads only where it has them."""
-        return ("backbone", "experts", "linear_head") if options["head"] == "linear" else ("backbone", "experts")
+        linear = options.get("head") == "linear"
+        return ("backbone", "experts", "linear_head") if linear else ("backbone", "experts")
 
     def features(self, image: Tensor) -> Tensor:
         """[E, B, D]; the trunk runs once."""

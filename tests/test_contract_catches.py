@@ -214,6 +214,38 @@ def test_one_image_and_bf16_pass_with_a_remark():
     assert TESTS["bf16"](trials).startswith(f"{said}RuntimeError: index_copy_()")
 
 
+def test_weights_are_projected_after_a_step_without_a_remark():
+    """The trainer calls after_step without gradients; so must what tries one image and bf16."""
+
+    def after_step(self, t):
+        for head in self.heads:
+            head.weight.mul_(0.5)
+
+    trials = broken("projected", after_step=after_step)
+    assert [TESTS[name](trials) for name in ("small_batch", "bf16")] == ["", ""]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can try it")
+def test_a_gradient_within_the_loss_is_not_called_unrecordable_where_nothing_can_try_it():
+    def loss(self, t, batch):
+        loss = losses.cross_entropy(self.logits(batch.image), batch.target)
+        return {"ce": loss + torch.autograd.grad(loss, self.heads[0].weight, create_graph=True)[0].norm()}
+
+    remark = TESTS["recorded"](broken("sharp", loss=loss))
+    assert remark == "not known: it takes a gradient within loss, which cannot be tried without a GPU"
+
+
+@pytest.mark.parametrize("name", ["ce", "ride"])
+def test_a_method_derived_from_another_need_not_keep_its_options(name):
+    def build(self, problem, *, sharpness: float = 1.0):
+        registry.get(name).__init__(self, problem)
+
+    registry.register("broken_derived")(
+        type("BrokenDerived", (registry.get(name),), {"__doc__": "Broken.", "__init__": build, "shown": ()})
+    )
+    TESTS["plans"](Trials(Ref("broken_derived")))
+
+
 @pytest.mark.parametrize("what", ["tensor", "problem", "generator", "lock"])
 def test_an_attribute_that_a_gpu_would_not_have_is_a_reason_not_to_record_and_no_failure(what):
     made = {
