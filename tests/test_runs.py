@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
-from ltbench.methods.ce import CE
 
 from ltbench import (
     Prediction,
@@ -24,6 +23,7 @@ from ltbench import (
     state,
 )
 from ltbench.method import Stream
+from ltbench.methods.ce import CE
 from ltbench.trainer import Interrupted, LostError
 
 pytestmark = pytest.mark.usefixtures("few_test_images")
