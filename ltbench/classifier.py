@@ -18,6 +18,11 @@ class Classifier(Method):
     backbone: nn.Module
     heads: Any  # nn.ModuleList of E heads; Any, for what a head has that a Module has not
 
+    @classmethod
+    def offers(cls, options: Any) -> tuple[str, ...]:
+        """Its features; a subclass adds "linear_head" or "experts" where it has them, or offers nothing."""
+        return ("backbone",)
+
     def features(self, image: Tensor) -> Tensor:
         """[E, B, D] what each head gets to see."""
         return self.backbone(image)[None]

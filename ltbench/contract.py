@@ -164,6 +164,40 @@ def predicts(trials: Trials) -> None:
     )
 
 
+def offered(trials: Trials) -> None:
+    """What it offers is there in the form in which second stages take it."""
+    offers = trials.ask("offers", trials.ref.options)
+    if "backbone" not in offers:
+        return
+    method, image = trials.fresh().eval(), next(trials.test.once()).image
+    try:
+        faults = _unkept(method, image, offers)
+    except Exception as error:  # no such head, no such attribute, ...
+        faults = [f"{type(error).__name__}: {error}"]
+    said = f"it offers {', '.join(offers)}, but {'; '.join(faults)}"
+    need(not faults, f"{said}. A Classifier offers its features unless its offers() says ()")
+
+
+@torch.no_grad()
+def _unkept(method: Method, image: Tensor, offers: tuple[str, ...]) -> list[str]:
+    """In what way a method's features, linear heads or experts are not those that Classifier speaks of."""
+    heads, faults = list(method.heads), []
+    wanted = [(len(image), head.dim) for head in heads]
+    given = {"features()": method.features(image)}
+    if "experts" in offers:
+        shared = method.trunk(image)
+        given["branches"] = [branch(shared) for branch in method.branches]
+    for name, features in given.items():
+        shapes = [tuple(feature.shape) for feature in features]
+        if shapes != wanted:
+            faults.append(f"{name} of {len(heads)} heads must give {wanted}, got {shapes}")
+    if "linear_head" in offers:
+        shapes = [(*head.weight.shape, *head.bias.shape) for head in heads]
+        if shapes != [(CLASSES, head.dim, CLASSES) for head in heads]:
+            faults.append(f"a linear head has a weight [C, D] and a bias [C], got {shapes}")
+    return faults
+
+
 def by_itself(trials: Trials) -> None:
     """predict answers each image by itself: test images come class after class, so that those beside it tell much."""
     method, image = trials.fresh().eval(), next(trials.test.once()).image
@@ -288,7 +322,7 @@ def learns(trials: Trials) -> None:
 
 
 _IN_ORDER = (
-    plans, documented, finite_loss, gradients, predicts, by_itself, round_trip, seeded, resumed, small_batch, bf16,
-    recorded, learns,
+    plans, documented, finite_loss, gradients, predicts, offered, by_itself, round_trip, seeded, resumed, small_batch,
+    bf16, recorded, learns,
 )  # fmt: skip
 TESTS: dict[str, Callable[[Trials], str | None]] = {test.__name__: test for test in _IN_ORDER}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ltbench import Prediction, Ref, Stream, losses, registry
+from ltbench import Prediction, Ref, Stream, losses, make_heads, registry
 from ltbench.contract import TESTS, BrokenContract, Trials, check
 from ltbench.errors import LtbenchError
 
@@ -233,6 +233,36 @@ def test_a_gradient_within_the_loss_is_not_called_unrecordable_where_nothing_can
 
     remark = TESTS["recorded"](broken("sharp", loss=loss))
     assert remark == "not known: it takes a gradient within loss, which cannot be tried without a GPU"
+
+
+def test_what_is_offered_must_be_there():
+    def two_heads(self, problem):
+        registry.get("ce").__init__(self, problem)
+        self.heads = make_heads("linear", self.backbone.dim, problem.classes, experts=2)
+
+    def own_head(self, problem):
+        registry.get("ce").__init__(self, problem)
+        self.heads = nn.ModuleList([nn.Linear(self.backbone.dim, problem.classes)])
+
+    nothing = classmethod(lambda cls, options: ())
+    with pytest.raises(
+        BrokenContract, match=r"features\(\) of 2 heads must give \[\(30, 64\), \(30, 64\)\], got \[\(30, 64\)\]"
+    ):
+        TESTS["offered"](broken("heads", __init__=two_heads))
+    with pytest.raises(
+        BrokenContract, match=r"but AttributeError: .* no attribute 'dim'.* unless its offers\(\) says \(\)"
+    ):
+        TESTS["offered"](broken("own", __init__=own_head))
+    assert not TESTS["offered"](broken("silent", __init__=own_head, offers=nothing))
+    both = classmethod(lambda cls, options: ("backbone", "linear_head"))
+    cosine = {
+        "__init__": lambda self, problem: registry.get("ce").__init__(self, problem, head="cosine"),
+        "offers": both,
+    }
+    with pytest.raises(
+        BrokenContract, match=r"it offers backbone, linear_head, but AttributeError: .* no attribute 'bias'"
+    ):
+        TESTS["offered"](broken("cosine", **cosine))
 
 
 @pytest.mark.parametrize("name", ["ce", "ride"])
