@@ -92,6 +92,14 @@ def command(server: warm.Server) -> Callable[..., subprocess.CompletedProcess[st
 
 
 @pytest.fixture
+def forget_broken_methods() -> Iterator[None]:
+    """What broken.py has registered is forgotten after the test."""
+    yield
+    for name in [name for name in registry._METHODS if name.startswith("broken_")]:
+        del registry._METHODS[name]
+
+
+@pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Methods that a test registers are forgotten after it."""
     monkeypatch.setattr(registry, "_METHODS", dict(registry.available()))

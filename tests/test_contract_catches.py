@@ -1,30 +1,15 @@
 """The contract tests can fail: each catches a method that breaks one promise."""
 
-import re
-import threading
-
 import pytest
 import torch
+from broken import broken
 from torch import nn
 
 from ltbench import Prediction, Ref, Stream, losses, make_heads, registry
-from ltbench.contract import TESTS, BrokenContract, Trials, check
+from ltbench.contract import TESTS, BrokenContract, Trials
 from ltbench.errors import LtbenchError
 
-
-def broken(name, **members):
-    """ce with some members replaced, registered for this test run."""
-    ce = registry.get("ce")
-    if f"broken_{name}" not in registry._METHODS:
-        registry.register(f"broken_{name}")(type(f"Broken{name}", (ce,), {"__doc__": "Broken.", **members}))
-    return Trials(Ref(f"broken_{name}"))
-
-
-@pytest.fixture(autouse=True)
-def forget_broken_methods():
-    yield
-    for name in [name for name in registry._METHODS if name.startswith("broken_")]:
-        del registry._METHODS[name]
+pytestmark = pytest.mark.usefixtures("forget_broken_methods")
 
 
 NO_TERMS = {
@@ -196,45 +181,6 @@ def test_streams_that_are_none_are_told_as_a_run_tells_them():
         TESTS["plans"](broken("stream", streams=lambda self: Stream()))
 
 
-def test_one_image_and_bf16_pass_with_a_remark():
-    def build(self, problem):
-        registry.get("ce").__init__(self, problem)
-        self.norm = nn.BatchNorm1d(self.backbone.dim)
-        self.register_buffer("seen", torch.zeros(1, self.backbone.dim))
-
-    def loss(self, t, batch):
-        features = self.features(batch.image)[0]
-        self.norm(features)
-        self.seen.index_copy_(0, torch.tensor([0]), features.detach().mean(0, keepdim=True))
-        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
-
-    trials = broken("large", __init__=build, loss=loss)
-    said = "no; a run that meets it fails: "
-    assert TESTS["small_batch"](trials).startswith(f"{said}ValueError: Expected more than 1 value per channel")
-    assert TESTS["bf16"](trials).startswith(f"{said}RuntimeError: index_copy_()")
-
-
-def test_weights_are_projected_after_a_step_without_a_remark():
-    """The trainer calls after_step without gradients; so must what tries one image and bf16."""
-
-    def after_step(self, t):
-        for head in self.heads:
-            head.weight.mul_(0.5)
-
-    trials = broken("projected", after_step=after_step)
-    assert [TESTS[name](trials) for name in ("small_batch", "bf16")] == ["", ""]
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can try it")
-def test_a_gradient_within_the_loss_is_not_called_unrecordable_where_nothing_can_try_it():
-    def loss(self, t, batch):
-        loss = losses.cross_entropy(self.logits(batch.image), batch.target)
-        return {"ce": loss + torch.autograd.grad(loss, self.heads[0].weight, create_graph=True)[0].norm()}
-
-    remark = TESTS["recorded"](broken("sharp", loss=loss))
-    assert remark == "not known: it takes a gradient within loss, which cannot be tried without a GPU"
-
-
 def test_what_is_offered_must_be_there():
     def two_heads(self, problem):
         registry.get("ce").__init__(self, problem)
@@ -274,41 +220,6 @@ def test_a_method_derived_from_another_need_not_keep_its_options(name):
         type("BrokenDerived", (registry.get(name),), {"__doc__": "Broken.", "__init__": build, "shown": ()})
     )
     TESTS["plans"](Trials(Ref("broken_derived")))
-
-
-@pytest.mark.parametrize("what", ["tensor", "problem", "generator", "lock"])
-def test_an_attribute_that_a_gpu_would_not_have_is_a_reason_not_to_record_and_no_failure(what):
-    made = {
-        "tensor": lambda problem: problem.counts.log(), "problem": lambda problem: problem,
-        "generator": lambda problem: torch.Generator(), "lock": lambda problem: threading.Lock(),
-    }  # fmt: skip
-
-    def build(self, problem):
-        registry.get("ce").__init__(self, problem)
-        self.mine = made[what](problem)
-
-    def loss(self, t, batch):
-        shift = {"tensor": self.mine, "problem": getattr(self.mine, "counts", 0)}.get(what, 0)
-        return {"ce": losses.cross_entropy(self.logits(batch.image) + shift, batch.target)}
-
-    remark = TESTS["recorded"](broken(what, __init__=build, loss=loss))
-    assert remark.startswith("no; on a GPU its steps are taken eagerly: ") and "\n" not in remark
-    if what in ("tensor", "problem"):
-        assert remark.endswith("; mine is a plain tensor: register_buffer() puts it on the GPU and into checkpoints")
-    else:
-        assert "it has an attribute that cannot be copied: " in remark
-
-
-def test_a_plain_tensor_is_not_blamed_for_what_else_cannot_be_recorded():
-    def build(self, problem):
-        registry.get("ce").__init__(self, problem)
-        self.mine = problem.counts.log()
-
-    def loss(self, t, batch):
-        value = losses.cross_entropy(self.logits(batch.image), batch.target)
-        return {"ce": value * (1.0 if value.item() > 0 else 2.0)}
-
-    assert "mine" not in TESTS["recorded"](broken("innocent", __init__=build, loss=loss))
 
 
 def test_a_parent_that_is_to_leave_images_out_does():
@@ -393,116 +304,6 @@ def test_a_method_that_does_not_learn_is_caught():
         TESTS["learns"](trials)
 
 
-def test_options_that_do_not_go_together_are_a_failed_result():
-    from ltbench import contract, labels
-
-    (result,) = contract.check(labels.parse("ride_ea(base=ride(experts=1))"))
-    assert not result.passed and "nothing to route" in result.detail
-
-
-def test_a_loss_that_waits_for_the_device_passes_with_a_remark():
-    def loss(self, t, batch):
-        value = losses.cross_entropy(self.logits(batch.image), batch.target)
-        return {"ce": value * (1.0 if value.item() > 0 else 2.0)}
-
-    remark = TESTS["recorded"](broken("waits", loss=loss))
-    assert remark.startswith("no; on a GPU its steps are taken eagerly: ")
-
-
-OWN = '''\
-"""A method of one's own."""
-
-from ltbench import Classifier, losses, make_heads, register
-
-
-@register("mine")
-class Mine(Classifier):
-    """Mine."""
-
-    def __init__(self, problem):
-        super().__init__(problem)
-        self.backbone = problem.backbone()
-        self.heads = make_heads("linear", self.backbone.dim, problem.classes)
-
-    def loss(self, t, batch):
-        if t.after(0.5) and batch.target.ndim == 2:
-            return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target[:, 0, 0])}
-        if t.after(0.5) and t.epochs == 5:
-            return {"ce": losses.cross_entropy(self.logits(batch.label), batch.target)}
-        return {"ce": losses.cross_entropy(self.logits(batch.image), batch.target)}
-'''
-
-
-def test_what_a_method_raises_is_told_with_its_line_and_situation(tmp_path, own_registry):
-    (tmp_path / "own.py").write_text(OWN)
-    registry.load_plugin(str(tmp_path / "own.py"))
-    failed = {result.name: result.detail for result in check(Ref("mine")) if not result.passed}
-    assert set(failed) == {"finite_loss", "round_trip", "seeded", "resumed"}
-    assert failed["finite_loss"].startswith(": IndexError: too many indices for tensor of dimension 2 (own.py:17) ")
-    assert failed["finite_loss"].endswith(" in the last epoch, with mixed labels")
-    assert failed["seeded"] == ": as round_trip"
-    assert failed["round_trip"].endswith(" (own.py:19)"), "its own line, though it is raised in ltbench's and torch's"
-
-
-def test_a_message_of_several_lines_is_told_by_its_first():
-    def loss(self, t, batch):
-        raise RuntimeError("boom\nand more")
-
-    broken("boom", loss=loss)
-    told = {result.name: result.detail for result in check(Ref("broken_boom"))}
-    assert told["finite_loss"].startswith(": RuntimeError: boom (test_contract_catches.py:")
-    assert not any("\n" in detail for detail in told.values())
-
-
-def test_a_wrong_shape_is_told_without_torchs_own_traceback(capfd):
-    def loss(self, t, batch):
-        return {"ce": (self.logits(batch.image) * torch.ones(7, device=batch.image.device)).sum()}
-
-    with pytest.raises(RuntimeError, match="must match"):
-        TESTS["finite_loss"](broken("shape", loss=loss))
-    assert TESTS["recorded"](broken("shape", loss=loss)).startswith("no; ")
-    assert "Traceback" not in capfd.readouterr().err
-
-
-def test_a_method_that_starts_from_itself_is_told_so():
-    ce = registry.get("ce")
-    needs = classmethod(lambda cls, options: {"stage1": Ref("broken_circle")})
-    registry.register("broken_circle")(type("BrokenCircle", (ce,), {"__doc__": "Broken.", "needs": needs}))
-    (result,) = check(Ref("broken_circle"))
-    assert (result.name, result.passed, result.detail) == ("parents", False, ": broken_circle starts from itself")
-
-
-def test_what_a_parent_raises_is_told_with_its_line(monkeypatch):
-    def loss(self, t, batch):
-        raise KeyError("gone")
-
-    monkeypatch.setattr(registry.get("ce"), "loss", loss)
-    broken("other", loss=loss)  # this file is a method's
-    (result,) = check(Ref("crt"))
-    assert re.fullmatch(r": KeyError: 'gone' \(test_contract_catches\.py:\d+\)", result.detail)
-
-
-def test_a_broken_promise_is_told_with_its_situation():
-    def loss(self, t, batch):
-        return {"ce": self.logits(batch.image).sum() * (float("nan") if batch.target.ndim == 2 else 1.0)}
-
-    broken("mixed", loss=loss)
-    details = {result.name: result.detail for result in check(Ref("broken_mixed"))}
-    assert details["finite_loss"] == ": ce not finite in the first epoch, with mixed labels"
-
-
-def test_what_fails_several_tests_is_told_once(monkeypatch):
-    def init(self, problem, *, head="linear"):
-        raise ValueError("no such layer")
-
-    broken("twice")
-    monkeypatch.setattr(registry.get("broken_twice"), "__init__", init)
-    details = [result.detail for result in check(Ref("broken_twice")) if not result.passed]
-    whole = [detail for detail in details if "no such layer" in detail]
-    assert len(whole) == len(set(whole)) == 2, "once in a situation, which is named, and once in none"
-    assert len(details) > 6 and {detail for detail in details if detail not in whole} == {": as plans"}
-
-
 @pytest.mark.parametrize(
     ("per_image", "said"),
     [
@@ -536,13 +337,3 @@ def test_an_option_that_a_method_changes_is_its_own():
         trials.build()
     TESTS["seeded"](trials)
     assert trials.ref.options["shares"] == [0.1]
-
-
-def test_an_error_of_several_lines_is_told_with_its_cause():
-    """What torch says of weights that do not fit ends its first line with a colon."""
-
-    def begin(self, parents, data):
-        self.load_state_dict({"strange": torch.zeros(1)})
-
-    (result,) = [r for r in check(broken("loading", begin=begin).ref) if r.name == "finite_loss"]
-    assert not result.passed and 'state_dict for Brokenloading: Missing key(s) in state_dict: "' in result.detail
