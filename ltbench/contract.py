@@ -18,6 +18,7 @@ from .trainer import Fit, Interrupted, Progress
 from .trials import BACKBONE, CLASSES, LEARN, RECIPE, SIZE, BrokenContract, Trials, need
 
 ALONE = 1e-5  # of the largest logit: by how much rounding may change what one image alone is answered
+TOGETHER = "several processes that train together need one at each step: let its term be there all along, times zero"
 _ORDINAL = {0: "first", 50: "middle"}
 
 
@@ -106,17 +107,18 @@ def finite_loss(trials: Trials) -> None:
                 need(kept(method) == before, "loss changed an attribute or rebound a buffer")
 
 
-def gradients(trials: Trials) -> None:
+def gradients(trials: Trials) -> str:
     """A gradient reaches each trainable parameter in the first epoch, at half-time or in the last one."""
-    lonely: set[str] = set()
-    for i, t in enumerate(_clocks(trials, middle=True)):
+    missed: list[set[str]] = []
+    for t in _clocks(trials, middle=True):
         method = trials.fresh().train()
         with _situation(t, mixed=False):
             sum(method(t, *trials.batches(t)).values()).backward()
-        missed = {name for name, p in method.named_parameters() if p.requires_grad and p.grad is None}
-        lonely = missed if i == 0 else lonely & missed
+        missed.append({name for name, p in method.named_parameters() if p.requires_grad and p.grad is None})
+    lonely, at_times = (how(*missed) if missed else set() for how in (set.intersection, set.union))
     when = "in the first epoch, at half-time or in the last one"
     need(not lonely, f"no gradient reaches {', '.join(sorted(lonely))} {when}")
+    return f"not at all times: {', '.join(sorted(at_times))}; {TOGETHER}" if at_times else ""
 
 
 @contextmanager

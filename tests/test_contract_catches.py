@@ -164,18 +164,6 @@ def test_what_is_kept_of_the_untrained_network_is_caught():
         TESTS["round_trip"](broken("stale", predict=predict))
 
 
-def test_a_parameter_that_trains_in_the_middle_of_a_run_is_none_without_gradient():
-    def build(self, problem):
-        registry.get("ce").__init__(self, problem)
-        self.idle = nn.Parameter(torch.zeros(()))
-
-    def loss(self, t, batch):
-        value = losses.cross_entropy(self.logits(batch.image), batch.target)
-        return {"ce": value + self.idle if t.after(0.4) and not t.after(0.6) else value}
-
-    TESTS["gradients"](broken("midway", __init__=build, loss=loss))
-
-
 def test_streams_that_are_none_are_told_as_a_run_tells_them():
     with pytest.raises(BrokenContract, match=r"streams\(\) must return a tuple of Streams, one at least"):
         TESTS["plans"](broken("stream", streams=lambda self: Stream()))

@@ -8,7 +8,7 @@ from broken import broken
 from torch import nn
 
 from ltbench import losses, registry
-from ltbench.contract import TESTS
+from ltbench.contract import TESTS, TOGETHER
 
 pytestmark = pytest.mark.usefixtures("forget_broken_methods")
 
@@ -29,6 +29,23 @@ def test_one_image_and_bf16_pass_with_a_remark():
     said = "no; a run that meets it fails: "
     assert TESTS["small_batch"](trials).startswith(f"{said}ValueError: Expected more than 1 value per channel")
     assert TESTS["bf16"](trials).startswith(f"{said}RuntimeError: index_copy_()")
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_parameter_that_trains_in_the_middle_of_a_run_is_remarked_on(always):
+    """Several processes would wait for its gradient."""
+
+    def build(self, problem):
+        registry.get("ce").__init__(self, problem)
+        self.idle = nn.Parameter(torch.zeros(()))
+
+    def loss(self, t, batch):
+        value = losses.cross_entropy(self.logits(batch.image), batch.target)
+        midway = t.after(0.4) and not t.after(0.6)
+        return {"ce": value + self.idle * midway if midway or always else value}
+
+    remark = TESTS["gradients"](broken("midway", __init__=build, loss=loss))
+    assert remark == ("" if always else f"not at all times: idle; {TOGETHER}")
 
 
 def test_weights_are_projected_after_a_step_without_a_remark():
