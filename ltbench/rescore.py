@@ -13,16 +13,24 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+FILE = "logits.safetensors"
+
+
+def left_logits(record: Record, runs: Path) -> bool:
+    """Whether a run has left logits, be they damaged."""
+    return (runs / record.stem / FILE).exists()
+
+
 def logits_of(record: Record, runs: Path) -> np.ndarray | None:
     """[M, C] the test logits that a run has left, class after class; None where they are not there, whole."""
-    folder, file = runs / record.stem, "logits.safetensors"
+    folder = runs / record.stem
     try:
-        manifest.verify(folder, record.key, [file], {record.numbers})
+        manifest.verify(folder, record.key, [FILE], {record.numbers})
     except manifest.DamagedError:
         return None
     from safetensors.numpy import load_file
 
-    found = load_file(folder / file)["logits"]
+    found = load_file(folder / FILE)["logits"]
     return found if found.shape == (sum(record.total), len(record.total)) else None
 
 

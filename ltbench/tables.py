@@ -14,7 +14,7 @@ from .errors import LtbenchError, unknown
 from .former import unasked
 from .planfile import PlanFile, Row
 from .record import Record, Stretch, Volatile
-from .rescore import adjusted, logits_of
+from .rescore import adjusted, left_logits, logits_of
 from .schema import Adjusted, Status, TableRow
 from .scores import FIGURES, METRICS, TEST_LISTS, alone, class_weights, figures, gain, summary
 
@@ -180,7 +180,7 @@ class SuiteTable:
         if row.skip:
             return "skipped", row.skip
         here = {seed: self.found[key] for seed, key in row.keys.items() if key in self.found}
-        without = f"seed {', '.join(map(str, lacking))}: no logits under {self.options.runs}" if lacking else ""
+        without = self._without({seed: here[str(seed)] for seed in lacking})
         if len(here) == len(row.keys) and all(r.status == "complete" for r in here.values()):
             return "partial" if lacking else "complete", without
         others = [f"seed {seed} {r.status}: {r.reason}" for seed, r in here.items() if r.status != "complete"]
@@ -196,6 +196,14 @@ class SuiteTable:
             if any(r.status == status for r in here.values()):
                 return status, "; ".join(others)
         return ("refused", "; ".join(others)) if others else ("missing", self._former(row))
+
+    def _without(self, runs: Mapping[int, Record]) -> str:
+        """Which of these runs, by seed, have left no logits, and of which they are damaged; "" where there are none."""
+        damaged = [seed for seed, record in runs.items() if left_logits(record, self.options.runs)]
+        absent = [seed for seed in runs if seed not in damaged]
+        said = {"no logits": absent, "damaged logits (see `ltbench doctor`)": damaged}
+        where = self.options.runs
+        return "; ".join(f"seed {', '.join(map(str, s))}: {what} under {where}" for what, s in said.items() if s)
 
     def _former(self, row: Row) -> str:
         """That a run of a missing row's name is there, of settings that no row asks for; "" where there is none."""

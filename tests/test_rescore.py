@@ -185,6 +185,17 @@ def test_a_seed_without_logits_is_not_averaged_away(stored):
     assert [line.split()[1:4] for line in shown.splitlines() if line.startswith("ce  ")] == [["0", "n/a", "n/a"]]
 
 
+def test_damaged_logits_are_not_called_absent(stored):
+    results, runs = stored
+    (spoilt,) = runs.glob("ce-*-s0")
+    (spoilt / "logits.safetensors").write_bytes(b"spoilt")
+    row = load(results, Options(adjust=(1.0,), runs=runs)).rows[0]
+    assert row["n"] == 0
+    assert (
+        row["reason"] == f"seed 1: no logits under {runs}; seed 0: damaged logits (see `ltbench doctor`) under {runs}"
+    )
+
+
 def test_of_several_taus_the_best_is_an_oracle_and_is_not_ranked(stored):
     results, runs = stored
     taus = (0.0, 0.5, 1.0, 1.5)
