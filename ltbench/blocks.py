@@ -66,6 +66,7 @@ class Block:
     baseline: str  # a label
     entries: tuple[Entry, ...]
     weights: Path  # the folder that `ltbench run` calls --runs, for what needs logits
+    names: tuple[str, ...] = ()  # of the classes, as the plan has them
 
     @property
     def title(self) -> str:
@@ -81,6 +82,11 @@ class Block:
     def counts(self) -> tuple[int, ...]:
         """Training images per class [C]; empty before anything has run."""
         return self.ran[0].complete[0].data.counts if self.ran else ()
+
+    @property
+    def named(self) -> bool:
+        """Whether the classes have names."""
+        return len(self.names) == len(self.counts) and all(self.names)
 
     @cached_property
     def groups(self) -> dict[str, list[int]]:
@@ -117,7 +123,10 @@ def load(
         entries: dict[str, list[Entry]] = {}
         for row, asked in zip(suite.rows(), suite.shown, strict=True):
             entries.setdefault(asked.block, []).append(Entry(row, asked, suite.found))
-        blocks += [Block("", suite.plan.baseline, tuple(rows), weights) for rows in entries.values()]
+        blocks += [
+            Block("", suite.plan.baseline, tuple(rows), weights, suite.plan.classes.get(key, ()))
+            for key, rows in entries.items()
+        ]
     rows = [block.entries[0].row for block in blocks]
     names = file_names([(row["suite"], row["data"], row["backbone"], row["recipe"]) for row in rows])
     return [replace(block, name=name) for block, name in zip(blocks, names, strict=True)], refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -328,3 +329,21 @@ def test_plot_writes_them_and_brings_no_torch(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"{Path('figs', 'toy')}: {len(figures.KINDS)} figures\n[] 0\n", done.stderr
     assert {path.name for path in (tmp_path / "figs" / "toy").iterdir()} == {f"{k.name}.pdf" for k in figures.KINDS}
+
+
+def test_confusions_name_classes_that_have_names_each_within_its_cell(rich):
+    kind = next(kind for kind in figures.KINDS if kind.name == "confusion")
+    assert "ship" not in words(figures.inline(kind, rich))
+    called = tuple(f"ship {c}" if c % 2 else f"{c} a very long name of a class, or of two" for c in range(40))
+    named = dataclasses.replace(rich, names=called)
+    said = words(figures.inline(kind, named))
+    assert "ship 39 (" in said and re.search(r"38 a?.*…", said)
+    with style.styled("x"):
+        figure = kind.draw(named)
+        figure.canvas.draw()
+        for axes in figure.axes:
+            cells = [patch.get_window_extent() for patch in axes.patches]
+            for text, cell in zip(axes.texts, cells, strict=True):
+                box = text.get_window_extent()
+                assert box.x0 > cell.x0 - 1 and box.x1 < cell.x1 + 1, text.get_text()
+            assert all(tick.get_window_extent().x0 > 0 for tick in axes.get_yticklabels())

@@ -22,6 +22,7 @@ from .style import (
     PAPER,
     SHADE,
     SMALL,
+    WIDTH,
     NothingError,
     Sheet,
     folded,
@@ -234,27 +235,39 @@ def confusion(block: Block) -> Figure:
     chosen = sorted(tail, key=lambda c: (counts[c], c))[:WORST]
     left_out = f", {len(chosen)} of the {len(tail)} classes of few" if len(chosen) < len(tail) else ""
     notes = [
-        f"on the left: class number (training images), the rarest first{left_out}; {numbers(rows)}",
-        "in the cells: the class that takes its test images: per cent of them; coloured by that class's group",
+        f"{'the baseline, and ' if len(rows) > 1 else ''}the row that has most right of few; {numbers(rows)}",
+        f"on the left: class (training images), the rarest first{left_out}",
+        "in the cells: the class that takes its test images, and per cent of them; coloured by that class's group",
     ]
     legend = [patch_handle("right", MUTED)]
     legend += [patch_handle(f"wrong, a class of {part}", GROUP_COLORS[part]) for part in scores.GROUPS]
-    sheet = Sheet(block, "Tail classes and their hard negatives", notes, 0.6 + 0.21 * len(chosen), legend)
-    colors = {c: GROUP_COLORS[part] for part, members in block.groups.items() for c in members}
-    wide = (5.2 - 0.65 - 0.1 - 0.15 * (len(rows) - 1)) / len(rows)
+    tall, margin = (0.3, 1.0) if block.named else (0.21, 0.65)
+    sheet = Sheet(block, "Tail classes and their hard negatives", notes, 0.6 + tall * len(chosen), legend)
+    wide = (WIDTH - margin - 0.1 - 0.15 * (len(rows) - 1)) / len(rows)
     for i, entry in enumerate(rows):
-        left = 0.65 + i * (wide + 0.15)
-        axes = sheet.axes(left=left, right=5.2 - left - wide, bottom=0.05, top=0.55)
-        _negatives(axes, entry, chosen, colors)
-        axes.set_yticks(range(len(chosen)), [f"{c} ({counts[c]})" if i == 0 else "" for c in chosen])
+        left = margin + i * (wide + 0.15)
+        axes = sheet.axes(left=left, right=WIDTH - left - wide, bottom=0.05, top=0.55)
+        _negatives(axes, entry, chosen, block)
+        said = [f"{_called(block, c, margin - 0.35, 7)} ({counts[c]})" for c in chosen]
+        axes.set_yticks(range(len(chosen)), said if i == 0 else [""] * len(chosen))
     return sheet.figure
 
 
-def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], colors: dict[int, str]) -> None:
+def _called(block: Block, c: int, room: float, size: float) -> str:
+    """A class's name, cut to so many inches of that type; its number where it has none."""
+    if not block.named:
+        return str(c)
+    cuts = (shortened(block.names[c], most) for most in range(LETTERS, 3, -1))
+    return next((cut for cut in cuts if width(cut, size) <= room), shortened(block.names[c], 3))
+
+
+def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], block: Block) -> None:
     """A table: per class the share right, and the classes that its images most often go to."""
     from matplotlib.patches import Rectangle
 
     counted = [tables(said[None], run.total) for run in entry.complete if (said := predicted(run)) is not None]
+    colors = {c: GROUP_COLORS[part] for part, members in block.groups.items() for c in members}
+    joint, room = "\n" if block.named else ": ", 0.95 * axes.get_position().width * WIDTH / (AWAY + 1)
     for i, c in enumerate(chosen):
         taken = np.sum([run.row(c) for run in counted], axis=0)
         shares = 100 * taken / max(taken.sum(), 1)
@@ -267,15 +280,16 @@ def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], colors: dict[int
                 strength = round(0.12 + 0.55 * share / 100, 3)
                 cell = Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, facecolor=fill, alpha=strength, linewidth=0)
                 axes.add_artist(cell)
-                text = fixed(share, 0) if j == 0 else f"{other}: {fixed(share, 0)}"
-                axes.text(j, i, text, size=7, ha="center", va="center_baseline", color=INK)
+                whose = f"{_called(block, other, room, 6)}{joint}" if j else ""
+                text, size = f"{whose}{fixed(share, 0)}", 6 if block.named and j else 7
+                axes.text(j, i, text, size=size, ha="center", va="center", color=INK, linespacing=1.1)
     axes.set_title(folded(entry.label, 30, 1), size=8, loc="left", pad=17)
     axes.set_xlim(-0.5, AWAY + 0.5)
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     axes.set_xticks(range(AWAY + 1), ["right", "1st", "2nd", "3rd"])
     axes.grid(visible=False)
     axes.xaxis.tick_top()
-    axes.tick_params(length=0, labelsize=SMALL)
+    axes.tick_params(length=0, labelsize=7 if block.named else SMALL)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
