@@ -86,7 +86,7 @@ class Block:
     @property
     def named(self) -> bool:
         """Whether the classes have names."""
-        return len(self.names) == len(self.counts) and all(self.names)
+        return len(self.names) == len(self.counts) and all(name.strip() for name in self.names)
 
     @cached_property
     def groups(self) -> dict[str, list[int]]:

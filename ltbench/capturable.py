@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import random
 import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -51,7 +52,7 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
         raise
     except Exception as error:  # a loss may fail in any way; the eager step then says how
         said = f"{type(error).__name__}: {error}".partition("\n")[0]
-        if "hasPrimaryContext" in said:  # autograd asks for the device of the fakes, and there is none
+        if not torch.cuda.is_available() and _within_backward(error):  # autograd asks for the device of the fakes
             return UNTRIED
         if "_local_scalar_dense" in said:
             return "it reads a value off the device, as .item(), float() and `if` on a tensor do"
@@ -65,6 +66,11 @@ def why_not(method: Method, t: Clock, batches: Sequence[Batch]) -> str:
     if held != attributes(twin):
         return "it changes an attribute: keep state in buffers"
     return ""
+
+
+def _within_backward(error: BaseException) -> bool:
+    """Whether it was raised while gradients were worked out."""
+    return any(frame.f_code.co_name == "_engine_run_backward" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor
 from . import answers, capturable, checkpoints, registry
 from .errors import LtbenchError, first_line
 from .evaluate import evaluate, misshapen, uneven
+from .heads import make_heads
 from .method import Batch, Clock, Method, ProblemSpec, Ref
 from .trainer import Fit, Interrupted, Progress
 from .trials import BACKBONE, CLASSES, LEARN, RECIPE, SIZE, BrokenContract, Trials, need
@@ -108,14 +109,15 @@ def finite_loss(trials: Trials) -> None:
 
 
 def gradients(trials: Trials) -> str:
-    """A gradient reaches each trainable parameter in the first epoch, at half-time or in the last one."""
+    """A gradient reaches each trainable parameter in the first epoch, at half-time or in the last; remarks: in each."""
     missed: list[set[str]] = []
     for t in _clocks(trials, middle=True):
         method = trials.fresh().train()
         with _situation(t, mixed=False):
             sum(method(t, *trials.batches(t)).values()).backward()
         missed.append({name for name, p in method.named_parameters() if p.requires_grad and p.grad is None})
-    lonely, at_times = (how(*missed) if missed else set() for how in (set.intersection, set.union))
+    lonely = set.intersection(*missed) if missed else set()
+    at_times = set().union(*missed)
     when = "in the first epoch, at half-time or in the last one"
     need(not lonely, f"no gradient reaches {', '.join(sorted(lonely))} {when}")
     return f"not at all times: {', '.join(sorted(at_times))}; {TOGETHER}" if at_times else ""
@@ -169,34 +171,38 @@ def predicts(trials: Trials) -> None:
 def offered(trials: Trials) -> None:
     """What it offers is there in the form in which second stages take it."""
     offers = trials.ask("offers", trials.ref.options)
-    if "backbone" not in offers:
+    if not set(offers) & {"backbone", "linear_head", "experts"}:
         return
-    method, image = trials.fresh().eval(), next(trials.test.once()).image
+    said = f"it offers {', '.join(offers)} (offers() says what second stages may take, a Classifier's its backbone)"
     try:
-        faults = _unkept(method, image, offers)
-    except Exception as error:  # no such head, no such attribute, ...
-        faults = [f"{type(error).__name__}: {error}"]
-    said = f"it offers {', '.join(offers)}, but {'; '.join(faults)}"
-    need(not faults, f"{said}. A Classifier offers its features unless its offers() says ()")
+        faults = _unkept(trials.fresh().eval(), next(trials.test.once()).image, offers)
+    except Exception as error:
+        error.add_note(f"as {said}")
+        raise
+    need(not faults, f"{said}, but {'; '.join(faults)}")
 
 
 @torch.no_grad()
 def _unkept(method: Method, image: Tensor, offers: tuple[str, ...]) -> list[str]:
     """In what way a method's features, linear heads or experts are not those that Classifier speaks of."""
-    heads, faults = list(method.heads), []
-    wanted = [(len(image), head.dim) for head in heads]
+    heads, faults = method.heads, []
+    del method.heads  # a second stage puts its own in their place
     given = {"features()": method.features(image)}
     if "experts" in offers:
         shared = method.trunk(image)
-        given["branches"] = [branch(shared) for branch in method.branches]
-    for name, features in given.items():
-        shapes = [tuple(feature.shape) for feature in features]
-        if shapes != wanted:
-            faults.append(f"{name} of {len(heads)} heads must give {wanted}, got {shapes}")
-    if "linear_head" in offers:
-        shapes = [(*head.weight.shape, *head.bias.shape) for head in heads]
-        if shapes != [(CLASSES, head.dim, CLASSES) for head in heads]:
-            faults.append(f"a linear head has a weight [C, D] and a bias [C], got {shapes}")
+        given["the branches"] = torch.stack([branch(shared) for branch in method.branches])
+    wanted = [len(heads), len(image), heads[0].dim]
+    for name, found in given.items():
+        shape = list(getattr(found, "shape", ())) or type(found).__name__
+        if shape != wanted:
+            faults.append(f"{name} must give [E, B, D], here {wanted}, got {shape}")
+    if "linear_head" in offers and not faults:
+        plain = make_heads("linear", heads[0].dim, CLASSES, experts=len(heads))
+        plain.load_state_dict(heads.state_dict())
+        method.heads, features = heads, given["features()"]
+        logits = torch.stack([head(feature) for head, feature in zip(plain, features, strict=True)])
+        if not torch.allclose(logits, method.classify(features), atol=1e-5):
+            faults.append("classify() gives other logits than its linear heads alone")
     return faults
 
 

@@ -17,7 +17,7 @@ FILE = "logits.safetensors"
 
 
 def left_logits(record: Record, runs: Path) -> bool:
-    """Whether a run has left logits, be they damaged."""
+    """Whether a run has left logits, damaged or not."""
     return (runs / record.stem / FILE).exists()
 
 

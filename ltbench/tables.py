@@ -198,12 +198,15 @@ class SuiteTable:
         return ("refused", "; ".join(others)) if others else ("missing", self._former(row))
 
     def _without(self, runs: Mapping[int, Record]) -> str:
-        """Which of these runs, by seed, have left no logits, and of which they are damaged; "" where there are none."""
+        """Which of these runs, by seed, have left no logits, and which none to believe; "" where there are none."""
         damaged = [seed for seed, record in runs.items() if left_logits(record, self.options.runs)]
         absent = [seed for seed in runs if seed not in damaged]
-        said = {"no logits": absent, "damaged logits (see `ltbench doctor`)": damaged}
         where = self.options.runs
-        return "; ".join(f"seed {', '.join(map(str, s))}: {what} under {where}" for what, s in said.items() if s)
+        said = {
+            f"no logits under {where}": absent,
+            f"the logits under {where} are damaged or another training's (see `ltbench doctor`)": damaged,
+        }
+        return "; ".join(f"seed {', '.join(map(str, seeds))}: {what}" for what, seeds in said.items() if seeds)
 
     def _former(self, row: Row) -> str:
         """That a run of a missing row's name is there, of settings that no row asks for; "" where there is none."""

@@ -56,12 +56,12 @@ class RIDE(Classifier):
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Nothing. Raises ValueError where options do not go together, or one would change nothing."""
-        loss, head = options.get("loss", "ldam"), options.get("head", "cosine")  # a derived class may have neither
-        if loss == "ldam" and head != "cosine":
+        loss, head = options.get("loss"), options.get("head")  # none: a derived class has no such option
+        if loss == "ldam" and head == "linear":
             raise ValueError("loss ldam needs head cosine, got head linear (or take loss ce or focal)")
-        cls.refuse_idle(options, ("gamma",), loss == "focal", f"loss {loss}")
-        cls.refuse_idle(options, ("max_margin", "beta"), loss == "ldam", f"loss {loss}")
-        cls.refuse_idle(options, ("scale",), head == "cosine", f"head {head}")
+        cls.refuse_idle(options, ("gamma",), loss in (None, "focal"), f"loss {loss}")
+        cls.refuse_idle(options, ("max_margin", "beta"), loss in (None, "ldam"), f"loss {loss}")
+        cls.refuse_idle(options, ("scale",), head in (None, "cosine"), f"head {head}")
         cls.refuse_idle(options, ("joint", "diversity", "spread"), options.get("experts") != 1, "one expert")
         return {}
 

@@ -44,7 +44,7 @@ class RIDEDistill(RIDE):
     @classmethod
     def needs(cls, options: Mapping[str, Any]) -> dict[str, Ref]:
         """The teacher. Raises ValueError where an option would change nothing."""
-        cls.refuse_idle(options, ("diversity", "spread", "repeat"), options["experts"] > 1, "one expert")
+        cls.refuse_idle(options, ("diversity", "spread", "repeat"), options.get("experts") != 1, "one expert")
         return {"teacher": options["teacher"]}
 
     @classmethod

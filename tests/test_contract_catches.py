@@ -169,45 +169,59 @@ def test_streams_that_are_none_are_told_as_a_run_tells_them():
         TESTS["plans"](broken("stream", streams=lambda self: Stream()))
 
 
-def test_what_is_offered_must_be_there():
-    def two_heads(self, problem):
-        registry.get("ce").__init__(self, problem)
-        self.heads = make_heads("linear", self.backbone.dim, problem.classes, experts=2)
+def two_heads(self, problem):
+    registry.get("ce").__init__(self, problem)
+    self.heads = make_heads("linear", self.backbone.dim, problem.classes, experts=2)
 
-    def own_head(self, problem):
-        registry.get("ce").__init__(self, problem)
-        self.heads = nn.ModuleList([nn.Linear(self.backbone.dim, problem.classes)])
 
-    nothing = classmethod(lambda cls, options: ())
-    with pytest.raises(
-        BrokenContract, match=r"features\(\) of 2 heads must give \[\(30, 64\), \(30, 64\)\], got \[\(30, 64\)\]"
-    ):
-        TESTS["offered"](broken("heads", __init__=two_heads))
-    with pytest.raises(
-        BrokenContract, match=r"but AttributeError: .* no attribute 'dim'.* unless its offers\(\) says \(\)"
-    ):
-        TESTS["offered"](broken("own", __init__=own_head))
-    assert not TESTS["offered"](broken("silent", __init__=own_head, offers=nothing))
-    both = classmethod(lambda cls, options: ("backbone", "linear_head"))
-    cosine = {
-        "__init__": lambda self, problem: registry.get("ce").__init__(self, problem, head="cosine"),
-        "offers": both,
-    }
-    with pytest.raises(
-        BrokenContract, match=r"it offers backbone, linear_head, but AttributeError: .* no attribute 'bias'"
-    ):
-        TESTS["offered"](broken("cosine", **cosine))
+def own_head(self, problem):
+    registry.get("ce").__init__(self, problem)
+    self.heads = nn.ModuleList([nn.Linear(self.backbone.dim, problem.classes)])
+
+
+def cosine_head(self, problem):
+    registry.get("ce").__init__(self, problem, head="cosine")
+
+
+def offering(*what):
+    return classmethod(lambda cls, options: what)
+
+
+UNKEPT = {  # members; what is said
+    "heads": ({"__init__": two_heads}, r"features\(\) must give \[E, B, D\], here \[2, 30, 64\], got \[1, 30, 64\]"),
+    "head": ({"__init__": own_head, "offers": offering("backbone")}, "'Linear' object has no attribute 'dim'"),
+    "cosine": ({"__init__": cosine_head, "offers": offering("linear_head")}, r"Missing key\(s\) in state_dict"),
+    "scaled": (
+        {"classify": lambda self, features: 2 * registry.get("ce").classify(self, features)},
+        "other logits than its linear heads alone",
+    ),
+    "asking": ({"features": lambda self, image: self.backbone(image)[None] * len(self.heads)}, "no attribute 'heads'"),
+    "list": ({"features": lambda self, image: [self.backbone(image)]}, "here .*, got list"),
+    "experts": ({"offers": offering("experts")}, "no attribute 'trunk'"),
+}
+
+
+@pytest.mark.parametrize("what", UNKEPT)
+def test_what_is_offered_must_be_there_as_second_stages_take_it(what):
+    members, said = UNKEPT[what]
+    with pytest.raises(Exception, match=said) as caught:
+        TESTS["offered"](broken(what, **members))
+    assert "it offers " in f"{caught.value}{getattr(caught.value, '__notes__', '')}"
+
+
+def test_what_is_not_offered_need_not_be_there():
+    assert not TESTS["offered"](broken("silent", __init__=own_head, offers=offering()))
 
 
 @pytest.mark.parametrize("name", ["ce", "ride"])
 def test_a_method_derived_from_another_need_not_keep_its_options(name):
-    def build(self, problem, *, sharpness: float = 1.0):
+    def build(self, problem, *, gamma: float = 1.0):
         registry.get(name).__init__(self, problem)
 
     registry.register("broken_derived")(
         type("BrokenDerived", (registry.get(name),), {"__doc__": "Broken.", "__init__": build, "shown": ()})
     )
-    TESTS["plans"](Trials(Ref("broken_derived")))
+    TESTS["plans"](Trials(Ref("broken_derived", {"gamma": 3.0})))
 
 
 def test_a_parent_that_is_to_leave_images_out_does():

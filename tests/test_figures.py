@@ -331,19 +331,35 @@ def test_plot_writes_them_and_brings_no_torch(tmp_path):
     assert {path.name for path in (tmp_path / "figs" / "toy").iterdir()} == {f"{k.name}.pdf" for k in figures.KINDS}
 
 
-def test_confusions_name_classes_that_have_names_each_within_its_cell(rich):
+@pytest.mark.parametrize(
+    "called",
+    [
+        lambda c: f"ship {c}",
+        lambda c: f"Emberiza Xitrinella of the {'north' if c % 2 else 'south'} of an island",
+        lambda c: "汉字" * 20,
+        lambda c: f"{chr(0x202E)}$x$ {c}",
+    ],
+    ids=["short", "long", "no glyphs", "hostile"],
+)
+def test_confusions_name_classes_each_within_its_cell_and_unlike_all_others(rich, called):
     kind = next(kind for kind in figures.KINDS if kind.name == "confusion")
-    assert "ship" not in words(figures.inline(kind, rich))
-    called = tuple(f"ship {c}" if c % 2 else f"{c} a very long name of a class, or of two" for c in range(40))
-    named = dataclasses.replace(rich, names=called)
-    said = words(figures.inline(kind, named))
-    assert "ship 39 (" in said and re.search(r"38 a?.*…", said)
+    named = dataclasses.replace(rich, names=tuple(map(called, range(40))))
     with style.styled("x"):
         figure = kind.draw(named)
         figure.canvas.draw()
         for axes in figure.axes:
-            cells = [patch.get_window_extent() for patch in axes.patches]
-            for text, cell in zip(axes.texts, cells, strict=True):
-                box = text.get_window_extent()
+            for text, patch in zip(axes.texts, axes.patches, strict=True):
+                box, cell = text.get_window_extent(), patch.get_window_extent()
                 assert box.x0 > cell.x0 - 1 and box.x1 < cell.x1 + 1, text.get_text()
-            assert all(tick.get_window_extent().x0 > 0 for tick in axes.get_yticklabels())
+            ticks = axes.get_yticklabels()
+            assert len({tick.get_text() for tick in ticks}) == len(ticks)
+            assert all(tick.get_window_extent().x0 > 0 for tick in ticks)
+    assert called(39) != "ship 39" or "ship 39 (" in words(figures.inline(kind, named))
+
+
+def test_confusions_of_classes_without_names_have_numbers(rich):
+    kind = next(kind for kind in figures.KINDS if kind.name == "confusion")
+    plain = figures.inline(kind, rich)
+    assert re.search(r">39 \(\d+\)<", plain)
+    for names_ in ((" ",) * 40, ("one",)):
+        assert figures.inline(kind, dataclasses.replace(rich, names=names_)) == plain

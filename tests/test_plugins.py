@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ltbench import Clock, Problem, backbones, registry
+from ltbench import Batch, Clock, Problem, backbones, losses, registry
 from ltbench.capturable import UNTRIED
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +102,60 @@ def test_bcls_contrast_is_that_of_loops(loaded):
     torch.testing.assert_close(found, torch.stack(wanted).mean())
 
 
+def test_pacos_loss_is_that_of_loops(loaded):
+    _, build = loaded("paco")
+    torch.manual_seed(0)
+    method = build(queue=4, size=3, alpha=0.2, temperature=0.5).eval()
+    method.remember(F.normalize(torch.randn(3, 3)), torch.tensor([1, 0, 9]))
+    label, image = torch.tensor([0, 9, 0]), torch.randn(2, 3, 3, 12, 12)
+    with torch.no_grad():
+        feature = method.backbone(image[0])
+        query, key = F.normalize(method.project(feature)), F.normalize(method.slow(image[1]))
+        logits, counts = method.heads[0](feature), method.counts
+        others = [*zip(key, label, strict=True), *zip(method.keys, method.owners, strict=True)]
+        wanted = []
+        for i, own in enumerate(label):
+            every = [(logits[i, c] + (n / counts.sum()).log(), float(c == own)) for c, n in enumerate(counts)]
+            every += [(query[i] @ k / 0.5, 0.2 * float(c == own)) for k, c in others if c >= 0]
+            total = torch.stack([x for x, _ in every]).logsumexp(0)
+            wanted += [-sum(w * (x - total) for x, w in every) / sum(w for _, w in every)]
+        found = method.loss(Clock(0, 1, 0, 1), Batch(image, label, label))["paco"]
+    torch.testing.assert_close(found, torch.stack(wanted).mean())
+    assert method.owners.tolist() == [9, 0, 9, 0], "and the keys of this batch are over the oldest"
+
+
+def test_imbsams_gradient_is_that_of_two_steps(loaded):
+    _, build = loaded("imbsam")
+    torch.manual_seed(0)
+    method = build(rho=0.3).eval()
+    label = torch.tensor([0, 9, 8, 1])  # two frequent classes, two that are not
+    image, weights = torch.randn(4, 3, 12, 12), dict(method.named_parameters())
+    sum(method.loss(Clock(0, 1, 0, 1), Batch(image, label, label)).values()).backward()
+    found = {name: weight.grad.clone() for name, weight in weights.items()}
+
+    def gradient(images: list[int]) -> list[torch.Tensor]:
+        loss = F.cross_entropy(method.logits(image)[images], label[images], reduction="sum") / len(label)
+        return list(torch.autograd.grad(loss, list(weights.values())))
+
+    frequent, steepest = gradient([0, 3]), gradient([1, 2])
+    norm = torch.cat([g.flatten() for g in steepest]).norm()
+    with torch.no_grad():
+        for weight, g in zip(weights.values(), steepest, strict=True):
+            weight.add_(0.3 * g / norm)
+    for (name, a), b, c in zip(found.items(), frequent, gradient([1, 2]), strict=True):
+        torch.testing.assert_close(a, b + c, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_experts_that_are_adjusted_alike_are_balanced_softmaxes(loaded):
+    _, build = loaded("balpoe")
+    method, image, label = build(taus=[1.0, 1.0]).eval(), torch.randn(4, 3, 12, 12), torch.tensor([0, 9, 8, 1])
+    terms = method.loss(Clock(0, 1, 0, 1), Batch(image, label, label))
+    each = [losses.balanced_softmax(logits, label, method.counts) for logits in method.experts(image)]
+    torch.testing.assert_close(torch.stack(list(terms.values())), torch.stack(each) / 2)
+    with pytest.raises(ValueError, match="taus must be 1 on average"):
+        registry.get("balpoe").needs({"taus": (1.0, 2.0)})
+
+
 def test_pacos_queue_forgets_what_is_oldest(loaded):
     _, build = loaded("paco")
     method = build(queue=5, size=2)
@@ -135,7 +189,10 @@ def test_a_patch_covers_what_its_share_says(loaded):
     _, build = loaded("cmo")
     torch.manual_seed(0)
     image = torch.zeros(1, 3, 32, 32)
-    assert not build(chance=0.0).box(image).any()
+    never, label, other = build(chance=0.0).eval(), torch.tensor([3]), torch.tensor([4])
+    assert not never.box(image).any()
+    terms = never.loss(Clock(0, 1, 0, 1), Batch(image, label, label), Batch(image + 1, other, other))
+    assert terms["patch"] == 0 and terms["back"] == F.cross_entropy(never.logits(image), label)
     always = build(chance=1.0)
     shares = torch.stack([always.box(image).float().mean() for _ in range(2000)])
     # sides of sqrt(share), cut at the border: E[(s - s^2 / 4)^2] over s = sqrt(uniform)

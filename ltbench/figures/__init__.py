@@ -63,8 +63,8 @@ KINDS = (
     ),
     FigureKind(
         "confusion", "Tail classes and their hard negatives",
-        "For each rare class, in the baseline and in the row that has most right of few: how many of its test images "
-        "are right, and the classes that take most of the others.",
+        "For each rare class, in the baseline and in the row with the highest accuracy on few: how many of its test "
+        "images are right, and the classes that take most of the others.",
         groups.confusion,
     ),
     FigureKind(

@@ -48,6 +48,8 @@ TALL = 26  # rows in a figure that grows with them: those of cifar100_lt
 LETTERS = 24
 WORST = 12  # tail classes in the table of confusions
 AWAY = 3  # hard negatives of each
+NAMES, HEAD, LINE = 1.35, 0.55, 0.21  # inches: left of that table, above it, of a line
+CELL = 7.0  # points
 
 
 def gain(block: Block) -> Figure:
@@ -231,67 +233,77 @@ def confusion(block: Block) -> Figure:
     if not tail or not best:
         raise NothingError("no record holds the predicted classes" if tail else "no class has few training images")
     rows = [block.base, best] if block.base and block.base is not best and _is_whole(block.base) else [best]
-    counts = block.counts
-    chosen = sorted(tail, key=lambda c: (counts[c], c))[:WORST]
+    chosen = sorted(tail, key=lambda c: (block.counts[c], c))[:WORST]
     left_out = f", {len(chosen)} of the {len(tail)} classes of few" if len(chosen) < len(tail) else ""
+    which = "the baseline, which has" if best is block.base else "the baseline, and the row with"
     notes = [
-        f"{'the baseline, and ' if len(rows) > 1 else ''}the row that has most right of few; {numbers(rows)}",
+        f"{which if block.base in rows else 'the row with'} the highest accuracy on few; {numbers(rows)}",
         f"on the left: class (training images), the rarest first{left_out}",
-        "in the cells: the class that takes its test images, and per cent of them; coloured by that class's group",
+        "in the cells: the class that takes its test images: per cent of them; coloured by that class's group",
     ]
     legend = [patch_handle("right", MUTED)]
     legend += [patch_handle(f"wrong, a class of {part}", GROUP_COLORS[part]) for part in scores.GROUPS]
-    tall, margin = (0.3, 1.0) if block.named else (0.21, 0.65)
-    sheet = Sheet(block, "Tail classes and their hard negatives", notes, 0.6 + tall * len(chosen), legend)
-    wide = (WIDTH - margin - 0.1 - 0.15 * (len(rows) - 1)) / len(rows)
+    tall = HEAD + LINE * len(chosen)
+    sheet = Sheet(block, "Tail classes and their hard negatives", notes, 0.1 + tall * len(rows), legend)
     for i, entry in enumerate(rows):
-        left = margin + i * (wide + 0.15)
-        axes = sheet.axes(left=left, right=WIDTH - left - wide, bottom=0.05, top=0.55)
+        below = tall * (len(rows) - 1 - i)
+        axes = sheet.axes(left=NAMES, right=0.1, bottom=0.05 + below, top=tall * i + HEAD)
+        _frame(axes, entry, [_counted(block, c) for c in chosen])
         _negatives(axes, entry, chosen, block)
-        said = [f"{_called(block, c, margin - 0.35, 7)} ({counts[c]})" for c in chosen]
-        axes.set_yticks(range(len(chosen)), said if i == 0 else [""] * len(chosen))
     return sheet.figure
 
 
-def _called(block: Block, c: int, room: float, size: float) -> str:
-    """A class's name, cut to so many inches of that type; its number where it has none."""
+def _counted(block: Block, c: int) -> str:
+    """A class with its training images, within NAMES inches."""
+    count = f" ({block.counts[c]})"
+    return f"{_called(block, c, NAMES - 0.1 - width(count, CELL))}{count}"
+
+
+def _called(block: Block, c: int, room: float) -> str:
+    """A class's name in so many inches; where it has none its number, which stands before a name that must be cut."""
     if not block.named:
         return str(c)
-    cuts = (shortened(block.names[c], most) for most in range(LETTERS, 3, -1))
-    return next((cut for cut in cuts if width(cut, size) <= room), shortened(block.names[c], 3))
+    name = shortened(block.names[c], 60)
+    cuts = [name, *(f"{c} {name[:most]}…" for most in range(len(name) - 1, 0, -1))]
+    return next((cut for cut in cuts if width(cut, CELL) <= room), str(c))
+
+
+def _frame(axes: Axes, entry: Entry, names: Sequence[str]) -> None:
+    """The head of a table, and the classes on its left."""
+    axes.set_title(folded(entry.label, 60, 1), size=SMALL, loc="left", pad=17)
+    axes.set_xlim(0, 0.5 + AWAY)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks([0.25, *range(1, AWAY + 1)], ["right", "1st", "2nd", "3rd"])
+    axes.grid(visible=False)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=CELL)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def _negatives(axes: Axes, entry: Entry, chosen: Sequence[int], block: Block) -> None:
-    """A table: per class the share right, and the classes that its images most often go to."""
-    from matplotlib.patches import Rectangle
-
+    """The cells of a table: per class the share right, and the classes that its images most often go to."""
     counted = [tables(said[None], run.total) for run in entry.complete if (said := predicted(run)) is not None]
     colors = {c: GROUP_COLORS[part] for part, members in block.groups.items() for c in members}
-    joint, room = "\n" if block.named else ": ", 0.95 * axes.get_position().width * WIDTH / (AWAY + 1)
+    room = axes.get_position().width * WIDTH / (0.5 + AWAY) - width(": 100 ", CELL)
     for i, c in enumerate(chosen):
         taken = np.sum([run.row(c) for run in counted], axis=0)
         shares = 100 * taken / max(taken.sum(), 1)
-        away = shares.copy()
-        away[c] = -1
-        for j, other in enumerate([c, *np.argsort(-away, kind="stable")[:AWAY].tolist()]):
-            share = float(shares[other])
-            if j == 0 or share > 0:
-                fill = MUTED if j == 0 else colors[other]
-                strength = round(0.12 + 0.55 * share / 100, 3)
-                cell = Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, facecolor=fill, alpha=strength, linewidth=0)
-                axes.add_artist(cell)
-                whose = f"{_called(block, other, room, 6)}{joint}" if j else ""
-                text, size = f"{whose}{fixed(share, 0)}", 6 if block.named and j else 7
-                axes.text(j, i, text, size=size, ha="center", va="center", color=INK, linespacing=1.1)
-    axes.set_title(folded(entry.label, 30, 1), size=8, loc="left", pad=17)
-    axes.set_xlim(-0.5, AWAY + 0.5)
-    axes.set_ylim(len(chosen) - 0.5, -0.5)
-    axes.set_xticks(range(AWAY + 1), ["right", "1st", "2nd", "3rd"])
-    axes.grid(visible=False)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0, labelsize=7 if block.named else SMALL)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+        _cell(axes, (0.25, i), 0.5, float(shares[c]), MUTED)
+        shares[c] = 0
+        for j, other in enumerate(np.argsort(-shares, kind="stable")[:AWAY].tolist(), start=1):
+            if shares[other] > 0:
+                _cell(axes, (j, i), 1, float(shares[other]), colors[other], f"{_called(block, other, room)}: ")
+
+
+def _cell(axes: Axes, middle: tuple[float, float], wide: float, share: float, color: str, whose: str = "") -> None:
+    """A share in per cent, the stronger its colour the higher it is."""
+    from matplotlib.patches import Rectangle
+
+    corner, strength = (middle[0] - wide / 2 + 0.02, middle[1] - 0.47), round(0.12 + 0.55 * share / 100, 3)
+    axes.add_artist(Rectangle(corner, wide - 0.04, 0.94, facecolor=color, alpha=strength, linewidth=0))
+    axes.text(*middle, f"{whose}{fixed(share, 0)}", size=CELL, ha="center", va="center_baseline", color=INK)
 
 
 def _is_whole(entry: Entry) -> bool:

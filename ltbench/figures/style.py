@@ -27,6 +27,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MANY, MEDIUM, FEW, ALL = COLORS[0], COLORS[2], COLORS[1], INK
 GROUP_COLORS = {"top1": ALL, "many": MANY, "medium": MEDIUM, "few": FEW}
 GROUP_NAMES = {"top1": "all", "many": "many", "medium": "medium", "few": "few"}
+BOX = 1.2  # the width of a letter that the font lacks, in its height
 FINE = 16  # text is measured so many times as large: in whole pixels small type is a tenth wider or narrower
 ROWS = len(COLORS) - 1  # so many rows have a colour of their own in a figure of lines
 
@@ -56,6 +57,7 @@ def styled(salt: str, *, text: bool = False) -> Iterator[None]:
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn, and that will do
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")  # some scripts, before 3.11
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
         matplotlib.rcParams.update({"svg.hashsalt": salt, "svg.fonttype": "none" if text else "path"})
@@ -73,10 +75,11 @@ def _font(size: float) -> Any:
 
 
 def width(text: str, size: float = SIZE) -> float:
-    """The width of a line of text."""
+    """The width of a line of text; letters that the font lacks are drawn as boxes, wider than a browser's would be."""
     font = _font(size)
     font.set_text(text, 0)
-    return float(font.get_width_height()[0]) / 64 / 72 / FINE
+    lacking = sum(not font.get_char_index(ord(letter)) for letter in text)
+    return float(font.get_width_height()[0]) / 64 / 72 / FINE + lacking * BOX * size / 72
 
 
 def name(entry: Entry, most: int = 46) -> str:

@@ -14,7 +14,8 @@ from ltbench import Batch, Classifier, Clock, Problem, Stream, losses, make_head
 class BCL(Classifier):
     """Balanced softmax, and a contrastive loss in which classes weigh alike and each has a prototype.
 
-    strength, temperature: of the contrastive loss; size: of what is compared.
+    strength, temperature: of the contrastive loss; size: of what is compared. Its two perceptrons, which only training
+    needs, count among the table's parameters.
     """
 
     paper = "arXiv:2207.09052"
@@ -52,7 +53,8 @@ def contrast(seen: Tensor, label: Tensor, prototypes: Tensor, temperature: float
     """The balanced contrastive loss, scalar; seen: [M, D], label: [M], prototypes: [C, D]."""
     all_ = F.normalize(torch.cat([seen, prototypes]).float())
     owner = torch.cat([label, torch.arange(len(prototypes), device=label.device)])
-    alike = all_[: len(seen)] @ all_.T / temperature
+    with torch.autocast(label.device.type, enabled=False):  # or a product under it is bf16 again
+        alike = all_[: len(seen)] @ all_.T / temperature
     itself = torch.eye(*alike.shape, dtype=torch.bool, device=label.device)
     mine = (label[:, None] == owner) & ~itself
     # a class's share of the sum is its mean; of the image's own class the image itself is none

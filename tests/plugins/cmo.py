@@ -1,4 +1,4 @@
-"""Context-rich minority oversampling: images drawn by rarity, pasted onto images as they come."""
+"""Context-rich minority oversampling: images drawn class by class, pasted onto images as they come."""
 
 from typing import Annotated
 
@@ -6,13 +6,16 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from ltbench import Batch, Clock, Problem, Stream, by_image, by_rarity, losses, register
+from ltbench import Batch, Clock, Problem, Stream, by_class, by_image, losses, register
 from ltbench.methods.ce import CE
 
 
 @register("cmo")
 class CMO(CE):
-    """CutMix whose patches are drawn by rarity and whose backgrounds are not; chance: of a batch to be mixed."""
+    """CutMix whose patches show all classes alike and whose backgrounds do not; chance: of a batch to be mixed.
+
+    The published code leaves the first and the last three epochs alone.
+    """
 
     paper = "arXiv:2112.00412"
 
@@ -21,8 +24,8 @@ class CMO(CE):
         self.chance = chance
 
     def streams(self) -> tuple[Stream, ...]:
-        """Backgrounds; patches."""
-        return by_image, by_rarity
+        """Backgrounds; patches, whose images weigh 1 / n_c in the published code, so that classes are alike."""
+        return by_image, by_class
 
     def loss(self, t: Clock, back: Batch, patch: Batch) -> dict[str, Tensor]:
         """Cross-entropy with the labels of both, by their share of the pixels."""

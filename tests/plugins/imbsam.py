@@ -27,18 +27,20 @@ class ImbSAM(CE):
         self.register_buffer("rare", (problem.counts <= frequent).float())
 
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
-        """The frequent classes' part here, the others' nearby."""
+        """The frequent classes' part here, the others' nearby; both are means over all B images."""
         shares = losses.as_shares(batch.target, len(self.rare))
         rare, frequent = shares * self.rare, shares * (1 - self.rare)
-        weights = dict(self.backbone.named_parameters())
         here = self.heads[0](self.backbone(batch.image))
-        steepest = torch.autograd.grad(_entropy(here, rare), list(weights.values()), retain_graph=True)
+        there = self.nearby(losses.cross_entropy(here, rare), batch.image)
+        return {"frequent": losses.cross_entropy(here, frequent), "rare": losses.cross_entropy(there, rare)}
+
+    def nearby(self, loss: Tensor, image: Tensor) -> Tensor:
+        """[B, C] the logits by weights that are rho further up that loss; BatchNorm's statistics move once more."""
+        parts = self.backbone, self.heads[0]
+        weights = [weight for part in parts for weight in part.parameters()]
+        steepest = torch.autograd.grad(loss, weights, retain_graph=True)
         far = self.rho / torch.nn.utils.get_total_norm(steepest).clamp(min=1e-12)
-        moved = {name: w + far * g for (name, w), g in zip(weights.items(), steepest, strict=True)}
-        there = self.heads[0](torch.func.functional_call(self.backbone, moved, batch.image))
-        return {"frequent": _entropy(here, frequent), "rare": _entropy(there, rare)}
-
-
-def _entropy(logits: Tensor, shares: Tensor) -> Tensor:
-    """Cross-entropy with these shares [B, C] of labels over all B images, scalar."""
-    return -(shares * logits.log_softmax(1)).sum(1).mean()
+        moved = iter([weight + far * gradient for weight, gradient in zip(weights, steepest, strict=True)])
+        for part in parts:
+            image = torch.func.functional_call(part, {name: next(moved) for name, _ in part.named_parameters()}, image)
+        return image

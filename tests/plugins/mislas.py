@@ -56,8 +56,9 @@ class MiSLAS(Classifier):
 
     @classmethod
     def recipe(cls, base: Recipe, options: Mapping[str, Any]) -> Recipe:
-        """10 epochs of 200, and no mixing."""
-        return base.with_(epochs=base.share(10, of=200), schedule="cosine", warmup=0.0, mixup=0.0, cutmix=0.0)
+        """10 epochs of 200, and labels as they are."""
+        plain = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
+        return base.with_(epochs=base.share(10, of=200), schedule="cosine", warmup=0.0, **plain)
 
     def begin(self, parents: Mapping[str, Method], data: object) -> None:
         """Features and heads of the base."""

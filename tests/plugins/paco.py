@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from ltbench import Batch, Classifier, Clock, Problem, Stream, freeze, gather, losses, make_heads, register
+from ltbench import Batch, Classifier, Clock, Problem, Stream, freeze, gather, longtail, losses, make_heads, register
 
 
 @register("paco")
@@ -16,7 +16,7 @@ class PaCo(Classifier):
     """Supervised contrast with past keys, among which the classes' logits stand as keys that count for more.
 
     alpha: what a key of the same class counts beside the class itself; temperature: of keys; momentum: of the slow
-    copy; queue: keys that are kept, of this size.
+    copy; queue: keys that are kept, of this size. The slow copy counts among the table's parameters.
     """
 
     paper = "arXiv:2107.12028"
@@ -38,7 +38,8 @@ class PaCo(Classifier):
         self.project = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, size))
         self.slow = freeze(nn.Sequential(deepcopy(self.backbone), deepcopy(self.project)), statistics=False)
         self.alpha, self.temperature, self.momentum = alpha, temperature, momentum
-        self.register_buffer("keys", F.normalize(torch.randn(queue, size)))
+        self.register_buffer("log_prior", longtail.log_prior(problem.counts))
+        self.register_buffer("keys", torch.zeros(queue, size))
         self.register_buffer("owners", torch.full((queue,), -1))  # -1: nothing is there yet
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
 
@@ -47,20 +48,26 @@ class PaCo(Classifier):
         return (Stream(views=2),)
 
     def loss(self, t: Clock, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy over classes and keys at once; classes as in balanced softmax."""
+        """Cross-entropy over classes, raised by their log prior, and keys at once.
+
+        The published code compares each image with the others of its batch, too, not with keys alone.
+        """
         feature = self.backbone(batch.image[0])
-        query = F.normalize(self.project(feature).float())
         with torch.no_grad():
             key = F.normalize(self.slow(batch.image[1]).float())
         keys, owners = torch.cat([key, self.keys]), torch.cat([batch.label, self.owners])
-        alike = (query @ keys.T / self.temperature).masked_fill(owners < 0, -torch.inf)
-        classes = self.heads[0](feature) + self.counts.log()
-        log_p = torch.cat([classes, alike], dim=1).log_softmax(1)
+        alike = self.similar(self.project(feature), keys).masked_fill(owners < 0, -torch.inf)
+        log_p = torch.cat([self.heads[0](feature) + self.log_prior, alike], dim=1).log_softmax(1)
         wanted = torch.cat(
             [losses.as_shares(batch.target, len(self.counts)), self.alpha * (batch.label[:, None] == owners)], dim=1
         )
         self.remember(gather(key), gather(batch.label))
         return {"paco": -(wanted * log_p.masked_fill(wanted == 0, 0)).sum(1).div(wanted.sum(1)).mean()}
+
+    def similar(self, query: Tensor, keys: Tensor) -> Tensor:
+        """[B, K] cosines of [B, D] and keys [K, D], over temperature; in fp32 whatever the recipe's precision."""
+        with torch.autocast(query.device.type, enabled=False):
+            return F.normalize(query.float()) @ keys.T / self.temperature
 
     def remember(self, key: Tensor, owner: Tensor) -> None:
         """Write keys [B, D] of classes [B] over the oldest, of all processes into each one's queue."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ltbench import Batch, Clock, Method, Problem, Ref, Stream, by_image, longtail, losses, register
 from ltbench.methods.crt import CRT
 
-Share = Annotated[float, Interval(ge=0, le=1)]
+Share = Annotated[float, Interval(ge=0, lt=1)]
 
 
 @register("weight_balancing")
@@ -23,7 +23,7 @@ class WeightBalancing(CRT):
 
     paper = "arXiv:2203.14197"
 
-    def __init__(self, problem: Problem, *, base: Ref = Ref("ce"), limit: Share = 0.1, beta: Share = 0.999) -> None:
+    def __init__(self, problem: Problem, *, base: Ref = Ref("ce"), limit: Share = 0.1, beta: Share = 0.9999) -> None:
         super().__init__(problem, base=base)
         self.limit = limit
         self.register_buffer("weights", longtail.effective_number_weights(problem.counts, beta))
