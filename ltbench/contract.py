@@ -174,8 +174,9 @@ def offered(trials: Trials) -> None:
     if not set(offers) & {"backbone", "linear_head", "experts"}:
         return
     said = f"it offers {', '.join(offers)} (offers() says what second stages may take, a Classifier's its backbone)"
+    method = trials.fresh().eval()
     try:
-        faults = _unkept(trials.fresh().eval(), next(trials.test.once()).image, offers)
+        faults = _unkept(method, next(trials.test.once()).image, offers)
     except Exception as error:
         error.add_note(f"as {said}")
         raise
