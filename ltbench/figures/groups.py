@@ -67,7 +67,8 @@ def gain(block: Block) -> Figure:
     bars = f"bars: 95 % interval of the differences, paired by {kind}" if several else f"one {kind}: no interval"
     ns = sorted({spread["top1"]["n"] for spread in spreads})
     pairs = f"n = {ns[0]} to {ns[-1]} pairs" if len(ns) > 1 else f"n = {ns[0]} pair{'s' if ns[0] > 1 else ''}"
-    notes = [some(len(rows), len(there), "rows"), f"over {name(base)}; {bars}; {pairs} of {kind}s a row"]
+    hollow = "; hollow: one pair, no interval" if several and ns[0] == 1 else ""
+    notes = [some(len(rows), len(there), "rows"), f"over {name(base)}; {bars}; {pairs} of {kind}s a row{hollow}"]
     sheet = Sheet(block, "Gain by group", notes, 0.5 + 0.48 * len(rows), _group_legend())
     axes = _listed(sheet, rows)
     for part in PARTS:
