@@ -109,7 +109,7 @@ def finite_loss(trials: Trials) -> None:
 
 
 def gradients(trials: Trials) -> str:
-    """A gradient reaches each trainable parameter in the first epoch, at half-time or in the last; remarks: in each."""
+    """A gradient reaches each trainable parameter at some time of a run; a remark where it does not all along."""
     missed: list[set[str]] = []
     for t in _clocks(trials, middle=True):
         method = trials.fresh().train()

@@ -9,27 +9,14 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ltbench import (
-    Batch,
-    Classifier,
-    Clock,
-    Method,
-    Problem,
-    Recipe,
-    Ref,
-    Stream,
-    build,
-    by_class,
-    freeze,
-    losses,
-    register,
-)
+from ltbench import Batch, Clock, Method, Problem, Recipe, Ref, freeze, losses, register
+from ltbench.methods.crt import CRT
 
 Share = Annotated[float, Interval(ge=0, lt=1)]
 
 
 @register("mislas")
-class MiSLAS(Classifier):
+class MiSLAS(CRT):
     """The head of another run, trained on with labels smoothed more for frequent classes, and scaled by class.
 
     most, least: the smoothing of the most and the least frequent class. The paper's first stage is mixup, a matter of
@@ -39,10 +26,7 @@ class MiSLAS(Classifier):
     paper = "arXiv:2104.00466"
 
     def __init__(self, problem: Problem, *, base: Ref = Ref("ce"), most: Share = 0.4, least: Share = 0.1) -> None:
-        super().__init__(problem)
-        self.base = build(problem, base)
-        self.heads = self.base.heads
-        del self.base.heads
+        super().__init__(problem, base=base)
         freeze(self.base, statistics=False)
         self.scale = nn.Parameter(torch.ones(problem.classes))
         counts = problem.counts.float()
@@ -60,19 +44,15 @@ class MiSLAS(Classifier):
         plain = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
         return base.with_(epochs=base.share(10, of=200), schedule="cosine", warmup=0.0, **plain)
 
+    @classmethod
+    def offers(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Features; its heads are nothing without the scales."""
+        return ("backbone",)
+
     def begin(self, parents: Mapping[str, Method], data: object) -> None:
         """Features and heads of the base."""
-        known = parents["stage1"].state_dict()
-        self.base.load_state_dict({name: x for name, x in known.items() if not name.startswith("heads.")})
+        super().begin(parents, data)
         self.heads.load_state_dict(parents["stage1"].heads.state_dict())
-
-    def streams(self) -> tuple[Stream, ...]:
-        """Every class as often as any other."""
-        return (by_class,)
-
-    def features(self, image: Tensor) -> Tensor:
-        """[E, B, D] of the base."""
-        return self.base.features(image)
 
     def classify(self, features: Tensor) -> Tensor:
         """[E, B, C], each class scaled."""
